@@ -1,0 +1,51 @@
+"""How the steps say how far they are, without knowing who listens.
+
+The listener is a function in a context variable, so it reaches worker threads and Prefect's tasks without being
+a parameter. It may raise ``KeyboardInterrupt`` to stop the work between two blocks.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from nyctaxi_etl.model import Partition
+
+
+@dataclass(frozen=True)
+class Event:
+    """A step of a month is at ``done`` of ``total`` (0: unknown) bytes or rows; ``note`` says why it waits, if it does."""
+
+    partition: Partition
+    step: str
+    done: int = 0
+    total: int = 0
+    unit: str = "rows"
+    note: str = ""
+
+
+def _nobody(_event: Event) -> None:
+    """Listen to nothing."""
+
+
+_LISTENER: ContextVar[Callable[[Event], None]] = ContextVar("listener", default=_nobody)
+
+
+def tell(event: Event) -> None:
+    """Tell the listener, if there is one."""
+    _LISTENER.get()(event)
+
+
+@contextmanager
+def listening(listener: Callable[[Event], None]) -> Iterator[None]:
+    """Send every event of this context, and of the threads that copy it, to ``listener``."""
+    token = _LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)

@@ -1,0 +1,91 @@
+"""Where months are published: one row a source. A folder and a base URL are rows made on the spot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from nyctaxi_etl.errors import UsageError
+from nyctaxi_etl.model import Color, Month
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nyctaxi_etl.model import Partition
+
+TLC_URL = "https://d37ci6vzurychx.cloudfront.net"
+DATATALKS_URL = "https://github.com/DataTalksClub/nyc-tlc-data/releases/download"
+
+_TLC_KEYS = ("trip-data/{stem}.parquet",)
+_DATATALKS_KEYS = ("{color}/{stem}.csv.gz",)
+# In a folder: itself, then {color}/, then trip-data/; in each, Parquet before csv.gz before csv.
+_FOLDER_KEYS = tuple(
+    f"{folder}{{stem}}{ending}" for folder in ("", "{color}/", "trip-data/") for ending in (".parquet", ".csv.gz", ".csv")
+)
+_COURSE = (Month(2019, 1), Month(2021, 7))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A place that months come from.
+
+    ``base`` is a URL or a folder, empty for the generated sample; ``keys`` are tried below it in order.
+    ``published`` tells the first and last month of a colour where the source's differ from the TLC's; a last month
+    of ``None`` is not known.
+    """
+
+    name: str
+    base: str
+    keys: tuple[str, ...]
+    published: Mapping[Color, tuple[Month, Month | None]] = field(default_factory=dict)
+
+    @property
+    def is_remote(self) -> bool:
+        """Tell whether the source is reached over the network."""
+        return self.base.startswith(("http://", "https://"))
+
+    def candidates(self, partition: Partition) -> tuple[str, ...]:
+        """Return the keys under which this month may be found, in the order to try them."""
+        return tuple(key.format(stem=partition.stem, color=partition.color) for key in self.keys)
+
+
+def resolve(text: str, tlc_url: str = TLC_URL, datatalks_url: str = DATATALKS_URL) -> Source:
+    """Return the source that ``--source`` names: ``tlc``, ``datatalks``, ``sample``, a folder or an http(s) base URL.
+
+    Raises ``UsageError`` for a folder that isn't there and a URL that holds a password or a query.
+    """
+    if text == "sample":
+        return Source("sample", "", ())
+    if text == "tlc":
+        return Source("tlc", _base_url(tlc_url), _TLC_KEYS)
+    if text == "datatalks":
+        course = {Color.YELLOW: _COURSE, Color.GREEN: _COURSE, Color.FHV: (_COURSE[0], None)}
+        return Source("datatalks", _base_url(datatalks_url), _DATATALKS_KEYS, course)
+    if "://" in text:
+        url = _base_url(text)
+        return Source(urlsplit(url).netloc, url, (*_TLC_KEYS, *_DATATALKS_KEYS, *_FOLDER_KEYS[:3]))
+    return Source("folder", str(_folder(text)), _FOLDER_KEYS)
+
+
+def _base_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        message = f"--source {parts.scheme}://...: not an http or https address."
+        raise UsageError(message, "Name tlc, datatalks, sample, a folder or an http(s) base URL.")
+    if parts.username or parts.password:
+        message = f"--source {parts.scheme}://...@{parts.hostname}: the address holds a user name or password."
+        raise UsageError(message, "It would be kept in logs and in the ledger: use an address without one.")
+    if parts.query or parts.fragment:
+        message = f"--source {parts.scheme}://{parts.netloc}{parts.path}?...: a base address can't have a query."
+        raise UsageError(message, "Months' names are put behind it: leave out all from the question mark on.")
+    return text.rstrip("/")
+
+
+def _folder(text: str) -> Path:
+    folder = Path(text).expanduser()
+    if not folder.is_dir():
+        message = f"--source {text}: there is no such folder."
+        raise UsageError(message, "Name tlc, datatalks, sample, an existing folder or an http(s) base URL.")
+    return folder.resolve()
