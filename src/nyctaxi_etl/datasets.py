@@ -1,4 +1,4 @@
-"""The four colours and the zones, declared: every column, every name it was published under, every old code, every rule.
+"""The four colours and the zones, declared: every column, every name it was published under, old code and rule.
 
 Sources: the TLC's data dictionaries (2025-03-18), the headers of its files since 2009, and what years of users found
 in them. A column's aliases are in the order in which they appeared.
@@ -63,12 +63,16 @@ _COORDINATES = (
 _IMPROVEMENT = Column("improvement_surcharge", "money", about="Improvement surcharge, USD; since 2015.")
 _TOTAL = Column("total_amount", "money", ("Total_Amt",), about="What the passenger was charged but cash tips, USD.")
 _CONGESTION = Column("congestion_surcharge", "money", about="New York State congestion surcharge, USD; since 2019-02.")
-_AIRPORT = Column("airport_fee", "money", about="Fee for pickups at LaGuardia and JFK, USD; `Airport_fee` since 2023-02.")
+_AIRPORT = Column(
+    "airport_fee", "money", about="Fee for pickups at LaGuardia and JFK, USD; `Airport_fee` since 2023-02."
+)
 _CBD = Column("cbd_congestion_fee", "money", about="MTA congestion relief zone fee, USD; since 2025-01-05.")
 _REQUEST_SOURCE = Column(
     "request_source", "text", about="App that sent a Flex Fare trip (A, CC, EH..., HV...); since 2026-06, undocumented."
 )
-_VENDOR = Column("vendor_id", "code", ("vendor_name", "VendorID"), VENDORS, "1 CMT, 2 Curb (was VTS), 3 DDS, 6 Myle, 7 Helix.")
+_VENDOR = Column(
+    "vendor_id", "code", ("vendor_name", "VendorID"), VENDORS, "1 CMT, 2 Curb (was VTS), 3 DDS, 6 Myle, 7 Helix."
+)
 _PASSENGERS = Column("passenger_count", "count", about="Passengers as the driver entered them; null: not entered.")
 _DISTANCE = Column("trip_distance", "miles", about="Distance by the taximeter, miles.")
 _RATECODE = Column(
@@ -171,7 +175,9 @@ FHV = Dataset(
     Color.FHV,
     (
         # 2018 fills Dispatching_base_number and leaves Dispatching_base_num empty.
-        Column("dispatching_base_num", "text", ("Dispatching_base_number",), about="TLC licence of the dispatching base."),
+        Column(
+            "dispatching_base_num", "text", ("Dispatching_base_number",), about="TLC licence of the dispatching base."
+        ),
         _pickup("When the trip began, New York local time."),
         _dropoff("When the trip ended, New York local time; since 2017."),
         *_ZONES,

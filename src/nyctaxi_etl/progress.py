@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Event:
-    """A step of a month is at ``done`` of ``total`` (0: unknown) bytes or rows; ``note`` says why it waits, if it does."""
+    """A step of a month is at ``done`` of ``total`` (0: unknown) bytes or rows; ``note`` says why it waits, if so."""
 
     partition: Partition
     step: str
@@ -39,6 +39,11 @@ _LISTENER: ContextVar[Callable[[Event], None]] = ContextVar("listener", default=
 def tell(event: Event) -> None:
     """Tell the listener, if there is one."""
     _LISTENER.get()(event)
+
+
+def listener() -> Callable[[Event], None]:
+    """Return who listens now."""
+    return _LISTENER.get()
 
 
 @contextmanager

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from nyctaxi_etl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from nyctaxi_etl.model import Color, Month
 
-type_word = Literal["id", "count", "code", "seconds", "money", "miles", "degrees", "text", "flag", "time", "day"]
+TypeWord = Literal[
+    "id", "count", "code", "seconds", "money", "miles", "degrees", "text", "flag", "time", "day", "total"
+]
 
 
 class TypeRow(NamedTuple):
@@ -42,6 +44,7 @@ TYPES: Mapping[str, TypeRow] = {
     "text": _TEXT,
     "flag": _TEXT,
     "time": TypeRow("timestamp[us]", "TIMESTAMP", "timestamp", "DateTime", "DATETIME"),
+    "total": TypeRow("int64", "BIGINT", "bigint", "BigInteger", "INT64"),
     "day": TypeRow("date32", "DATE", "date", "Date", "DATE"),
 }
 
@@ -56,7 +59,7 @@ class Column:
     """
 
     name: str
-    type: type_word
+    type: TypeWord
     aliases: tuple[str, ...] = ()
     codes: Mapping[str, str] = field(default_factory=dict)
     about: str = ""
@@ -130,7 +133,9 @@ class Dataset:
         return next(column for column in self.columns if column.name == name)
 
 
-FILE_MONTH = Column("file_month", "day", about="First day of the month of the file that the row came in.", required=True)
+FILE_MONTH = Column(
+    "file_month", "day", about="First day of the month of the file that the row came in.", required=True
+)
 
 
 def key(name: str) -> str:
@@ -167,6 +172,6 @@ def condition(predicate: Predicate, month: Month, *, time_literal: str = "TIMEST
     return f"({column} {predicate.operator} {value}) IS TRUE"
 
 
-def _digest(parts: object) -> str:
-    text = repr(tuple(parts) if not isinstance(parts, tuple) else parts)  # type: ignore[call-overload]
+def _digest(parts: Iterable[object]) -> str:
+    text = repr(tuple(parts))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -22,7 +22,9 @@ _TLC_KEYS = ("trip-data/{stem}.parquet",)
 _DATATALKS_KEYS = ("{color}/{stem}.csv.gz",)
 # In a folder: itself, then {color}/, then trip-data/; in each, Parquet before csv.gz before csv.
 _FOLDER_KEYS = tuple(
-    f"{folder}{{stem}}{ending}" for folder in ("", "{color}/", "trip-data/") for ending in (".parquet", ".csv.gz", ".csv")
+    f"{folder}{{stem}}{ending}"
+    for folder in ("", "{color}/", "trip-data/")
+    for ending in (".parquet", ".csv.gz", ".csv")
 )
 _COURSE = (Month(2019, 1), Month(2021, 7))
 

@@ -1,0 +1,97 @@
+"""Settings: ``NYCTAXI_*`` from the environment or ``.env``. The only reader of the environment.
+
+Every option of the command line has a setting of the same name, so that a team sets its defaults once.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from nyctaxi_etl.errors import UsageError
+from nyctaxi_etl.sources import DATATALKS_URL, TLC_URL
+
+# Where a user may have decided on Prefect's telemetry: the environment, or a file that Prefect reads.
+_TELEMETRY = "analytics_enabled"
+_PREFECT_FILES = ("prefect.toml", "pyproject.toml", ".env")
+
+
+class Settings(BaseSettings):
+    """Defaults for the command line, the addresses of sources, and the credentials of blocks."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="NYCTAXI_", env_file=".env", env_file_encoding="utf-8", extra="ignore", hide_input_in_errors=True
+    )
+
+    color: str = Field("", description="Colours to load, with commas between: yellow, green, fhv, fhvhv.")
+    year: str = Field("", description="Years to load: 2021, 2019-2021 or 2019,2021.")
+    months: str = Field("1-12", description="Months of each year: 1-3 or 1,3,5-7.")
+    source: str = Field("tlc", description="tlc, datatalks, sample, a folder or an http(s) base URL.")
+    to: str = Field("duckdb", description="duckdb, duckdb:///path, block:NAME or a SQLAlchemy URL without a password.")
+    table: str = Field("", description="Table to load into, instead of {color}_taxi_data.")
+    jobs: Annotated[int, Field(ge=1, le=64)] = Field(2, description="Months that run side by side, 1 to 64.")
+    force: bool = Field(default=False, description="Load months again that are loaded and unchanged.")
+    dry_run: bool = Field(default=False, description="Say what would be loaded, and load nothing.")
+    json_: bool = Field(default=False, alias="NYCTAXI_JSON", description="Print one JSON object instead of a table.")
+    direct: bool = Field(default=False, description="Run without Prefect.")
+    data_dir: Path = Field(Path("data"), description="Folder for fetched files, rejects and the DuckDB file.")
+    verbose: bool = Field(default=False, description="Print a line per step, and Prefect's own log.")
+    debug: bool = Field(default=False, description="Print a traceback when a command fails.")
+    tlc_url: str = Field(TLC_URL, description="Base URL of the source tlc.")
+    datatalks_url: str = Field(DATATALKS_URL, description="Base URL of the source datatalks.")
+    sample_rows: Annotated[int, Field(ge=1)] = Field(50_000, description="Rows in a month of the source sample.")
+    max_unparsable: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.05, description="Share of rows that may be unparsable before a month fails, 0 to 1."
+    )
+    postgres_host: str = Field("", description="Host of the block postgres-connection.")
+    postgres_port: Annotated[int, Field(ge=1, le=65535)] = Field(5432, description="Port of the block.")
+    postgres_user: str = Field("", description="User of the block.")
+    postgres_password: SecretStr = Field(SecretStr(""), description="Password of the block; kept as a secret.")
+    postgres_database: str = Field("", description="Database of the block.")
+    postgres_sslmode: str = Field("", description="TLS of the block, as libpq names it: require, verify-full, ...")
+
+
+def settings() -> Settings:
+    """Read the settings. Raises ``UsageError`` naming each wrong one, never its value."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"NYCTAXI_{'_'.join(map(str, e['loc'])).upper().removeprefix('NYCTAXI_')}: {e['msg']}"
+            for e in error.errors()
+        )
+        message = f"A setting is wrong. {wrong}."
+        raise UsageError(message, "Look in the environment and in .env; .env.example shows every setting.") from None
+
+
+def prepare_prefect(*, console: bool) -> None:
+    """Set what Prefect reads from the environment when it is imported, where the user has set nothing.
+
+    Telemetry is off unless the user turned it on; a slow machine gets two minutes to start the ephemeral server;
+    Prefect's log goes to its server, and to the console only if ``console``.
+    """
+    defaults = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"}
+    if not _telemetry_decided():
+        defaults |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    if not console:
+        defaults |= {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL"}
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+def has_prefect_server() -> bool:
+    """Tell whether the environment names a Prefect server, so that none need be started."""
+    return bool(os.environ.get("PREFECT_API_URL"))
+
+
+def _telemetry_decided() -> bool:
+    if any(name.lower().endswith(_TELEMETRY) for name in os.environ):
+        return True
+    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    profiles = Path(os.environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml")).expanduser()
+    files = (profiles, *map(Path, _PREFECT_FILES))
+    return any(_TELEMETRY in file.read_text("utf-8", "replace").lower() for file in files if file.is_file())

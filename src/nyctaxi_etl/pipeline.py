@@ -1,0 +1,206 @@
+"""The order of the steps, written once: fetch, look in the ledger, stage, load. Knows nothing of Prefect.
+
+The steps are injected, so a flow runs the same order with tasks in their place.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass, replace
+from threading import Event as Signal
+from typing import TYPE_CHECKING, NamedTuple
+
+from nyctaxi_etl import progress
+from nyctaxi_etl.datasets import DATASETS
+from nyctaxi_etl.errors import CorruptFile, NotPublished, NycTaxiError, Transient, UsageError
+from nyctaxi_etl.progress import Event, tell
+from nyctaxi_etl.report import Failure, LoadReport, PartitionResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from nyctaxi_etl.ledger import LedgerRow
+    from nyctaxi_etl.model import Partition, RawFile, Staged
+    from nyctaxi_etl.report import Outcome
+    from nyctaxi_etl.sources import Source
+    from nyctaxi_etl.warehouses import Warehouse
+
+LOAD_ATTEMPTS = 4
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run is to do with each of its months; holds no secret and can be pickled.
+
+    ``to`` is an address or ``block:NAME``; ``table`` ``None`` means the colour's own; ``run_id`` goes into the ledger.
+    """
+
+    source: Source
+    to: str
+    data_dir: Path
+    run_id: str
+    table: str | None = None
+    force: bool = False
+    sample_rows: int = 50_000
+    max_unparsable: float = 0.05
+
+    def table_of(self, partition: Partition) -> str:
+        """Return the table that a month of this colour goes into."""
+        return self.table or DATASETS[partition.color].table
+
+
+class Steps(NamedTuple):
+    """The three steps of a month; ``load`` is safe to repeat."""
+
+    extract: Callable[[Job, Partition], RawFile]
+    transform: Callable[[Job, RawFile, Path], Staged]
+    load: Callable[[Job, Staged], int]
+
+
+def extract(job: Job, partition: Partition) -> RawFile:
+    """Have the month's file here, whole and checked: see ``extract.fetch``."""
+    from nyctaxi_etl.extract import fetch
+
+    return fetch(job.source, partition, job.data_dir / "raw", sample_rows=job.sample_rows)
+
+
+def transform(job: Job, raw: RawFile, folder: Path) -> Staged:
+    """Conform and clean the file into ``folder``: see ``staging.stage``. A damaged fetched copy is discarded."""
+    from nyctaxi_etl.extract import discard
+    from nyctaxi_etl.staging import stage
+
+    try:
+        return stage(raw, DATASETS[raw.partition.color], folder, job.max_unparsable)
+    except CorruptFile:
+        discard(raw)
+        raise
+
+
+def load(job: Job, staged: Staged, open_warehouse: Callable[[Job], Warehouse]) -> int:
+    """Put the rejects where they stay, then replace the month in the warehouse: see ``Warehouse.replace``."""
+    from nyctaxi_etl.staging import keep_rejects
+
+    keep_rejects(staged, job.data_dir / "rejects")
+    with open_warehouse(job) as warehouse:
+        return warehouse.replace(job.table_of(staged.partition), DATASETS[staged.partition.color], staged, job.run_id)
+
+
+def direct_steps(open_warehouse: Callable[[Job], Warehouse]) -> Steps:
+    """Return the steps as plain functions; a load that failed for a passing reason is tried again."""
+    import stamina
+
+    def load_again(job: Job, staged: Staged) -> int:
+        return load(job, staged, open_warehouse)
+
+    return Steps(extract, transform, stamina.retry(on=Transient, attempts=LOAD_ATTEMPTS, timeout=None)(load_again))
+
+
+def prepare(job: Job) -> None:
+    """See that the data folder can be written to. Raises ``UsageError`` otherwise."""
+    try:
+        job.data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=job.data_dir):
+            pass
+    except OSError as error:
+        message = f"--data-dir {job.data_dir} can't be written to: {error.strerror}."
+        raise UsageError(message, "Name another folder with --data-dir or NYCTAXI_DATA_DIR.") from error
+
+
+def held(
+    job: Job, partitions: Iterable[Partition], open_warehouse: Callable[[Job], Warehouse]
+) -> dict[Partition, LedgerRow]:
+    """Return what the warehouse's ledger says of these months; asked first, it shows a warehouse out of reach."""
+    by_table: dict[str, list[Partition]] = {}
+    for partition in partitions:
+        by_table.setdefault(job.table_of(partition), []).append(partition)
+    found: dict[Partition, LedgerRow] = {}
+    with open_warehouse(job) as warehouse:
+        for table, wanted in by_table.items():
+            rows = {(row.color, row.file_month): row for row in warehouse.loaded(table)}
+            keys = {partition: (str(partition.color), partition.month.first_day) for partition in wanted}
+            found |= {partition: rows[key] for partition, key in keys.items() if key in rows}
+    return found
+
+
+def ingest_month(job: Job, partition: Partition, steps: Steps, row: LedgerRow | None) -> PartitionResult:
+    """Bring one month from the source into the warehouse; ``row`` is what its ledger says of the month.
+
+    A ``NycTaxiError`` becomes a failed or missing result, but for a ``UsageError``: that is wrong for every month.
+    """
+    started = time.perf_counter()
+    blank = PartitionResult(partition, "failed", job.table_of(partition))
+    try:
+        result = _ingest(job, partition, steps, row, blank)
+    except UsageError:
+        raise
+    except NycTaxiError as error:
+        outcome: Outcome = "missing" if isinstance(error, NotPublished) else "failed"
+        result = replace(blank, outcome=outcome, failure=Failure.of(error))
+    result = replace(result, seconds=time.perf_counter() - started)
+    tell(Event(partition, result.outcome, result.rows_loaded, result.rows_read))
+    return result
+
+
+def _ingest(
+    job: Job, partition: Partition, steps: Steps, row: LedgerRow | None, blank: PartitionResult
+) -> PartitionResult:
+    from nyctaxi_etl.staging import workplace
+
+    raw = steps.extract(job, partition)
+    if row and not job.force and row.holds(raw, DATASETS[partition.color]):
+        unknown = tuple(filter(None, row.unknown_columns.split(",")))
+        counts = (row.rows_read, row.rows_rejected, row.rows_loaded)
+        return replace(_counted(blank, counts, raw), outcome="unchanged", unknown_columns=unknown)
+    with workplace(job.data_dir / "staging") as folder:
+        staged = steps.transform(job, raw, folder)
+        rows = steps.load(job, staged)
+    result = _counted(blank, (staged.rows_read, staged.rows_rejected, rows), raw)
+    return replace(result, outcome="loaded", flags=staged.flags, unknown_columns=staged.unknown_columns)
+
+
+def _counted(blank: PartitionResult, counts: tuple[int, int, int], raw: RawFile) -> PartitionResult:
+    read, rejected, loaded = counts
+    return replace(blank, rows_read=read, rows_rejected=rejected, rows_loaded=loaded, bytes=raw.bytes)
+
+
+def run_months(
+    partitions: Sequence[Partition], month: Callable[[Partition], PartitionResult], jobs: int
+) -> tuple[PartitionResult, ...]:
+    """Run ``month`` for each partition, ``jobs`` side by side, and return the results in order.
+
+    On Ctrl-C the months at work stop between two blocks, and their transactions are rolled back, before
+    ``KeyboardInterrupt`` goes on.
+    """
+    stop = Signal()
+    with _stoppable(stop), ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(copy_context().run, month, partition) for partition in partitions]
+        try:
+            return tuple(future.result() for future in futures)
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+@contextmanager
+def _stoppable(stop: Signal) -> Iterator[None]:
+    """Have every ``tell`` raise ``KeyboardInterrupt`` once ``stop`` is set: the one place where steps look up."""
+    listener = progress.listener()
+
+    def heed(event: Event) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        listener(event)
+
+    with progress.listening(heed):
+        yield
+
+
+def report(command: str, job: Job, results: Sequence[PartitionResult]) -> LoadReport:
+    """Put the results of a run together."""
+    return LoadReport(command, job.source.base or job.source.name, job.to, tuple(results))

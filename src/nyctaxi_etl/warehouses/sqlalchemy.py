@@ -1,0 +1,194 @@
+"""Any other database of SQLAlchemy's: delete the month, insert it by pandas, write the ledger, in one transaction."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+
+from nyctaxi_etl.errors import Transient, WarehouseError
+from nyctaxi_etl.ledger import KEY, LEDGER, LEDGER_TABLE, LedgerRow, entry
+from nyctaxi_etl.progress import Event, tell
+from nyctaxi_etl.schema import FILE_MONTH
+from nyctaxi_etl.stagefile import batches
+from nyctaxi_etl.warehouses import check_columns, check_rows, now, owner_mark, table_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+    from typing import Self
+
+    from sqlalchemy.engine import Connection, Engine
+
+    from nyctaxi_etl.model import Staged
+    from nyctaxi_etl.schema import Column, Dataset
+
+_CHUNK_ROWS = 10_000
+# MariaDB and others want a length for text that is part of a key.
+_KEY_TEXT = sa.String(64)
+
+
+class AnyDatabase:
+    """A database behind a SQLAlchemy engine as a warehouse; months go in as fast as ``DataFrame.to_sql`` can."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        if engine.dialect.name == "sqlite":
+            _take_turns(engine)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the engine's connections."""
+        self._engine.dispose()
+
+    def loaded(self, table: str) -> tuple[LedgerRow, ...]:
+        """Return the ledger's rows of ``table``, by month; none if the table isn't there."""
+        with self._transaction() as connection:
+            if not all(sa.inspect(connection).has_table(name) for name in (table, LEDGER_TABLE)):
+                return ()
+            ledger = _ledger()
+            rows = connection.execute(
+                sa.select(ledger).where(ledger.c.table_name == table).order_by(ledger.c.file_month)
+            )
+            return tuple(LedgerRow(*row) for row in rows)
+
+    def replace(self, table: str, dataset: Dataset, staged: Staged, run_id: str) -> int:
+        """Replace one month of ``table``: see ``Warehouse.replace``."""
+        # Definitions first and by themselves: many databases commit when a table is made.
+        with self._transaction() as connection:
+            _prepare(connection, table, dataset)
+        row = entry(table, staged, run_id, now())
+        with self._transaction() as connection:
+            # The ledger first: its key makes a second loader of the same month wait here, before any row is written.
+            _record(connection, row)
+            trips = _trips(table, dataset)
+            connection.execute(trips.delete().where(trips.c.file_month == row.file_month))
+            _insert(connection, trips, staged)
+            mine = sa.select(sa.func.count()).select_from(trips).where(trips.c.file_month == row.file_month)
+            rows = int(connection.execute(mine).scalar_one())
+            check_rows(staged, table, rows)
+        return rows
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run a statement that only reads, and return its rows."""
+        with self._transaction() as connection:
+            return [tuple(row) for row in connection.execute(sa.text(sql))]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except (OperationalError, IntegrityError) as error:
+            message = f"{self._engine.dialect.name}: {_first_line(error)}"
+            raise Transient(
+                message, "Another program may hold the database. The month is what it was; run again."
+            ) from error
+        except SQLAlchemyError as error:
+            message = f"{self._engine.dialect.name} refused: {_first_line(error)}"
+            raise WarehouseError(message, "The month is what it was before.") from error
+
+
+def _take_turns(engine: Engine) -> None:
+    """Have SQLite take its write lock when a transaction begins, waiting a minute for it, not midway."""
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA busy_timeout = 60000")
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _prepare(connection: Connection, table: str, dataset: Dataset) -> None:
+    """Make the ledger and the table if need be, refuse a foreign one, add columns that the dataset has gained."""
+    ledger, trips = _ledger(), _trips(table, dataset)
+    ledger.create(connection, checkfirst=True)
+    if not sa.inspect(connection).has_table(table):
+        trips.create(connection)
+        connection.execute(ledger.delete().where(ledger.c.table_name == table))
+        return
+    found = {column["name"]: column["type"] for column in sa.inspect(connection).get_columns(table)}
+    _check_ours(connection, table, dataset, set(found))
+    kinds = {name: _family(kind) for name, kind in found.items()}
+    for name in check_columns(table, kinds, {column.name: _family(column.type) for column in trips.columns}):
+        quoted = connection.dialect.identifier_preparer.quote
+        kind = trips.c[name].type.compile(connection.dialect)
+        connection.execute(sa.text(f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(name)} {kind}"))
+
+
+def _check_ours(connection: Connection, table: str, dataset: Dataset, found: set[str]) -> None:
+    """Refuse a table that is neither in the ledger for this colour nor ours by its columns and still empty."""
+    ledger, trips = _ledger(), _trips(table, dataset)
+    colors = connection.execute(sa.select(ledger.c.color).where(ledger.c.table_name == table)).scalars().all()
+    fresh = not colors and {column.name for column in trips.columns} <= found and not _any_row(connection, trips)
+    if set(colors) != {str(dataset.color)} and not fresh:
+        message = f"There is a table {table} that does not hold {dataset.color} trips of nyctaxi."
+        raise WarehouseError(message, "It is left as it is: choose another name with --table, or rename that one.")
+
+
+def _any_row(connection: Connection, trips: sa.Table) -> bool:
+    return connection.execute(sa.select(sa.literal(1)).select_from(trips).limit(1)).first() is not None
+
+
+def _record(connection: Connection, row: LedgerRow) -> None:
+    ledger = _ledger()
+    same = [ledger.c[name] == getattr(row, name) for name in KEY]
+    connection.execute(ledger.delete().where(*same))
+    names = [column.name for column in LEDGER]
+    connection.execute(ledger.insert().values(dict(zip(names, row.values(), strict=True))))
+
+
+def _insert(connection: Connection, trips: sa.Table, staged: Staged) -> None:
+    done = 0
+    for batch in batches(staged):
+        frame = batch.to_pandas(types_mapper=pd.ArrowDtype)
+        frame[FILE_MONTH.name] = staged.partition.month.first_day
+        kinds = {column.name: column.type for column in trips.columns}
+        frame.to_sql(trips.name, connection, if_exists="append", index=False, chunksize=_CHUNK_ROWS, dtype=kinds)
+        done += batch.num_rows
+        tell(Event(staged.partition, "load", done, staged.rows_loaded))
+
+
+def _trips(table: str, dataset: Dataset) -> sa.Table:
+    columns = (
+        sa.Column(c.name, getattr(sa, c.types.sqlalchemy)(), nullable=c is not FILE_MONTH)
+        for c in table_columns(dataset)
+    )
+    trips = sa.Table(table, sa.MetaData(), *columns, comment=owner_mark(dataset))
+    sa.Index(f"{table}_{FILE_MONTH.name}", trips.c[FILE_MONTH.name])
+    return trips
+
+
+def _ledger() -> sa.Table:
+    return sa.Table(LEDGER_TABLE, sa.MetaData(), *(_ledger_column(column) for column in LEDGER))
+
+
+def _ledger_column(column: Column) -> sa.Column[Any]:
+    is_key = column.name in KEY
+    kind = _KEY_TEXT if is_key and column.type == "text" else getattr(sa, column.types.sqlalchemy)()
+    return sa.Column(column.name, kind, primary_key=is_key)
+
+
+def _family(kind: sa.types.TypeEngine[Any]) -> str:
+    """Return what kind of value a type holds: dialects name one type in many ways."""
+    families: Iterable[type] = (sa.Date, sa.DateTime, sa.Integer, sa.Numeric, sa.String)
+    affinity = kind._type_affinity  # noqa: SLF001 - SQLAlchemy's own name for it, with no public one
+    return next(
+        (family.__name__ for family in families if affinity is not None and issubclass(affinity, family)), str(kind)
+    )
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return (str(cause).splitlines() or [type(cause).__name__])[0]
