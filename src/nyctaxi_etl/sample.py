@@ -50,8 +50,9 @@ _A_WORD = "see receipt"
 def write_month(partition: Partition, path: Path, rows: int) -> None:
     """Write a made-up month of exactly ``rows`` rows as ``path`` ends: ``.csv.gz``, ``.csv`` or ``.parquet``.
 
-    The same partition, rows and ending give the same trips everywhere, and the same bytes with the same versions of
-    isal and pyarrow. Memory doesn't grow with ``rows``. Raises ``ValueError`` for another ending or a negative number.
+    The same partition, rows and ending give the same trips everywhere, and the same bytes where isal and pyarrow pack
+    them alike (version, processor). Memory doesn't grow with ``rows``. Raises ``ValueError`` for another ending or a
+    negative number.
     """
     if rows < 0:
         message = f"A month can't have {rows} rows."

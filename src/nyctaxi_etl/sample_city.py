@@ -1,7 +1,8 @@
 """What generated trips are like, as data: tariffs, zones, hours, distances, habits.
 
-Shares and curves were counted in real months: yellow 2019-01 to 03, green 2020-03 and 2022-03, fhv 2019-06 and 2020-04,
-fhvhv 2020-04. Money is in cents, distances in hundredths of a mile, coordinates in millionths of a degree.
+Zones, hours, distances, paces and passengers were counted in real months: yellow 2019-01 to 03, green 2020-03 and
+2022-03, fhv 2019-06, fhvhv 2020-04; what else is a share is a round number of the real one's size. Money is in cents,
+distances in hundredths of a mile.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ PICKUPS: Mapping[Color, str] = {
     Color.FHVHV: _FHVHV_PICKUPS,
 }
 LAST_ZONE = 263
-UNKNOWN_ZONE, OUTSIDE_ZONE = 264, 265
+OUTSIDE_ZONE = 265
 EWR, JFK = 1, 132
 AIRPORTS = "132 138"
 # Where the congestion surcharge is due (Manhattan south of 96th Street), and the fee of 2025 (south of 60th).
