@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick check lint bench clean
+.PHONY: help demo test test-quick check lint bench docs clean
 
 help:            ## List the targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/  /' | column -t -s '  ' 2>/dev/null || grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ lint: $(VENV)/.dev ## Style, types and import rules
 
 check: lint ## What CI runs: lint, then the tests with branch coverage
 	$(MAKE) test PYTEST_ADDOPTS="--cov --cov-report=term"
+
+docs: $(VENV)/.runtime ## Write the generated part of docs/data.md
+	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.dev ## Measure against the usual ways, in one run
 	$(BIN)/python bench/bench.py
