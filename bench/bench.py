@@ -27,7 +27,7 @@ BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
 sys.path[:1] = [str(ROOT), str(ROOT / "tests")]  # for bench.* and for the server, which is started as in the tests
 
-from bench.commands import Run, prefect_server, run  # noqa: E402 - found by the line above
+from bench.commands import Run, prefect_server, run, settle  # noqa: E402 - found by the line above
 from bench.report import LARGE, WAYS, summary, table  # noqa: E402 - found by the line above
 
 from support.postgres import HONEST, PostgresServer, postgres_server  # noqa: E402 - found by the line above
@@ -52,6 +52,7 @@ class Workbench:
     cleaned_rows: int
     ddl: str
     environment: Mapping[str, str]
+    patience: float = 0
 
 
 def main() -> None:
@@ -60,7 +61,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="nyctaxi-bench-") as name, postgres_server(settings=HONEST) as server:
         os.chdir(name)  # where there is no .env
         bench = prepare(server, Path(name), asked.rows)
-        runs = measure(bench, asked.ways, asked.repeat)
+        runs = measure(replace(bench, patience=asked.patience), asked.ways, asked.repeat)
         report = {"machine": machine(server), "rows": asked.rows, **summary(runs)}
     if asked.json != "-":
         print(table(report))
@@ -74,6 +75,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=ROWS, help="rows of a month (%(default)s)")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each, of which the median counts (%(default)s)")
+    parser.add_argument("--patience", type=float, default=10, help="seconds to wait for a quiet machine (%(default)s)")
     parser.add_argument("--only", help="what to measure: a,b,c ...")
     parser.add_argument("--skip-slow", action="store_true", help=f"leave out {', '.join(SLOW)}")
     parser.add_argument("--large", action=argparse.BooleanOptionalAction, default=True, help="g, the large month")
@@ -124,7 +126,8 @@ def measure(bench: Workbench, ways: Sequence[str], repeat: int) -> dict[str, lis
 def take(runs: dict[str, list[Run]], way: str, doer: Callable[[Workbench], Run], bench: Workbench, turn: int) -> None:
     """Run one way once, if it was asked for."""
     if way in runs:
-        done = doer(bench)
+        busy = settle(bench.patience)
+        done = replace(doer(bench), busy_before=busy)
         runs[way].append(done)
         say(f"{way} {WAYS[way]}, run {turn + 1}: {done.seconds:.2f} s, {done.peak_mb:.0f} MB")
 

@@ -13,16 +13,18 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from support.postgres import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
 SERVER_SECONDS = 120
 STOP_SECONDS = 20
+WATCH_SECONDS = 0.5
+QUIET = 0.1
 PREFECT = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 
 
@@ -34,6 +36,7 @@ class Run:
     cpu_seconds: float
     peak_mb: float
     output: str = field(repr=False)
+    busy_before: float = 0.0
 
 
 def run(command: Sequence[str], environment: Mapping[str, str]) -> Run:
@@ -59,6 +62,25 @@ def text_of(file: IO[bytes]) -> str:
     """Read what a command has written into a file."""
     file.seek(0)
     return file.read().decode(errors="replace")
+
+
+def settle(patience: float) -> float:
+    """Wait until the machine is quiet, ``patience`` seconds at most; return which share of its CPUs is busy (Linux)."""
+    end = time.monotonic() + patience
+    while (busy := busy_share()) > QUIET and time.monotonic() < end:
+        pass
+    return busy
+
+
+def busy_share() -> float:
+    """Watch for a moment how much of the CPUs' time is used; 0 where the system doesn't tell this way."""
+    clocks = Path("/proc/stat")
+    if not clocks.exists():
+        return 0.0
+    before = [int(ticks) for ticks in clocks.read_text().split()[1:9]]
+    time.sleep(WATCH_SECONDS)
+    passed = [int(ticks) - then for ticks, then in zip(clocks.read_text().split()[1:9], before, strict=True)]
+    return 1 - sum(passed[3:5]) / max(sum(passed), 1)  # the fourth and fifth are idle and waiting for a disk
 
 
 @contextlib.contextmanager

@@ -23,7 +23,8 @@ WAYS = {
 }
 NOTES = (
     "CPU is the command's own, without the server's. Memory is that of the command's largest process, and never",
-    "less than that of this script, which starts it.",
+    "less than that of this script, which starts it. Busy is the share of the CPUs that something else was using",
+    "just before a run, at most: where it is more than a little, the times of that line say nothing.",
     "b, c and d load a copy of the month without its unparsable rows and blank lines, made beforehand.",
 )
 
@@ -69,16 +70,18 @@ def reduce(done: Sequence[Run]) -> dict[str, Any]:
         "seconds": [round(run.seconds, 3) for run in done],
         "cpu_seconds": round(statistics.median(run.cpu_seconds for run in done), 3),
         "peak_mb": round(max(run.peak_mb for run in done), 1),
+        "busy_before": round(max(run.busy_before for run in done), 2),
     }
 
 
 def table(report: Mapping[str, Any]) -> str:
     """Lay the report out for reading."""
     lines = [f"{report['machine']}; {report['rows']:,} rows a month; median of the runs", ""]
-    lines += [f"{'':3}{'':50}{'wall s':>8}{'from':>8}{'to':>8}{'CPU s':>8}{'peak MB':>9}"]
+    lines += [f"{'':3}{'':50}{'wall s':>8}{'from':>8}{'to':>8}{'CPU s':>8}{'peak MB':>9}{'busy':>6}"]
     for way, row in report["ways"].items():
         times = (row["median_seconds"], min(row["seconds"]), max(row["seconds"]), row["cpu_seconds"])
-        lines += [f"{way:3}{row['what']:50}" + "".join(f"{time:8.2f}" for time in times) + f"{row['peak_mb']:9.0f}"]
+        numbers = "".join(f"{time:8.2f}" for time in times) + f"{row['peak_mb']:9.0f}{row['busy_before']:6.0%}"
+        lines += [f"{way:3}{row['what']:50}{numbers}"]
     lines += ["", f"{'':3}{'':30}{'value':>8}   target"]
     for row in report["figures"]:
         verdict = "met" if row["met"] else "NOT MET"

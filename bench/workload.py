@@ -12,11 +12,11 @@ import re
 from pathlib import Path
 
 import pyarrow as pa
-from nyctaxi_etl.sample import write_month
 from pgpq import ArrowToPostgresBinaryEncoder
 from pyarrow import csv
 
 from nyctaxi_etl.model import Color, Month, Partition
+from nyctaxi_etl.sample import write_month
 
 # The columns of a yellow month of 2021 as DataTalksClub publishes it.
 COLUMNS = {

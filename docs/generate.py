@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 - a script, not a module
 """Write the generated part of docs/data.md: what ``nyctaxi schema`` prints for each colour.
 
 ``python docs/generate.py`` rewrites it; with ``--check`` it only tells, by its exit code, whether it is up to date.

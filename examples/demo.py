@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 - a script, not a module
 """Look at what `make demo` loaded: trips per month, and the busiest pickup zones.
 
 Everything here is plain SQL on the DuckDB file: nothing of nyctaxi is needed to read what it loaded.

@@ -5,7 +5,10 @@ A block is always made of components with a secret password: an address string w
 
 from __future__ import annotations
 
+import signal
+from concurrent.futures import Future
 from dataclasses import dataclass
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from nyctaxi_etl.errors import NycTaxiError, UsageError
@@ -38,6 +41,33 @@ class BlockStatus:
         return self.status == "failed"
 
 
+def start_server() -> None:
+    """Start Prefect's own server and wait for it, unless another one is set up or none is wanted.
+
+    Ctrl-C in a terminal reaches every process that was started there. The server must outlive it: a flow run whose
+    server is gone asks for it for two minutes before it ends.
+    """
+    from prefect.server.api.server import SubprocessASGIServer
+    from prefect.settings import get_current_settings
+
+    known = get_current_settings()
+    if known.api.url or not known.server.ephemeral.enabled:
+        return
+    started: Future[None] = Future()
+
+    def start() -> None:
+        if hasattr(signal, "pthread_sigmask"):  # what a thread blocks stays blocked in the processes that it starts
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            SubprocessASGIServer().start()
+            started.set_result(None)
+        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+            started.set_exception(error)
+
+    Thread(target=start, name="prefect-server", daemon=True).start()
+    started.result()
+
+
 def warehouse_of(job: Job) -> Warehouse:
     """Return the warehouse that a job names: a block of Prefect's, or an address. Nothing is connected to yet.
 
@@ -45,7 +75,7 @@ def warehouse_of(job: Job) -> Warehouse:
     """
     if not job.to.startswith(PREFIX):
         return open_warehouse(job.to, job.data_dir)
-    return from_engine(_load(job.to.removeprefix(PREFIX)).get_engine())
+    return _open(job.to.removeprefix(PREFIX))
 
 
 def register(settings: Settings) -> tuple[BlockStatus, ...]:
@@ -62,6 +92,11 @@ def register(settings: Settings) -> tuple[BlockStatus, ...]:
 def check(statuses: tuple[BlockStatus, ...]) -> tuple[BlockStatus, ...]:
     """Open each block that was registered, and say what to fix where that fails."""
     return tuple(_checked(status) if status.status == "registered" else status for status in statuses)
+
+
+def is_configured(settings: Settings) -> bool:
+    """Tell whether there is a block to register, so that Prefect is needed."""
+    return not missing_postgres(settings)
 
 
 def missing_postgres(settings: Settings) -> list[str]:
@@ -86,19 +121,31 @@ def postgres_block(settings: Settings) -> SqlAlchemyConnector:
     return SqlAlchemyConnector(connection_info=components)
 
 
+def _open(name: str) -> Warehouse:
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    try:
+        return from_engine(_load(name).get_engine())
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        message = f"--to {PREFIX}{name}: the block's database can't be opened ({error})."
+        raise UsageError(message, "Install its driver, or register it again with `nyctaxi blocks-init`.") from None
+
+
 def _load(name: str) -> SqlAlchemyConnector:
     from prefect_sqlalchemy import SqlAlchemyConnector
 
     try:
         return SqlAlchemyConnector.load(name)
     except ValueError as error:
-        message = f"{PREFIX}{name}: no such SqlAlchemyConnector block is registered."
+        if "Unable to find block document" not in str(error):
+            raise
+        message = f"--to {PREFIX}{name}: no SqlAlchemyConnector block of this name is registered."
         raise UsageError(message, "Register it with `nyctaxi blocks-init`, or name another in --to.") from error
 
 
 def _checked(status: BlockStatus) -> BlockStatus:
     try:
-        with from_engine(_load(status.name).get_engine()) as warehouse:
+        with _open(status.name) as warehouse:
             version = str(warehouse.query("SHOW server_version")[0][0])
     except NycTaxiError as error:
         return BlockStatus(status.name, status.kind, "failed", f"{error.message} {error.hint}")

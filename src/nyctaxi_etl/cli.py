@@ -2,90 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import traceback
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
-from nyctaxi_etl import console
-from nyctaxi_etl.errors import NycTaxiError, UsageError
+from nyctaxi_etl import console, options
+from nyctaxi_etl.door import door, print_json, reaching_prefect, refuse
+from nyctaxi_etl.errors import UsageError
 from nyctaxi_etl.model import Color, parse_colors, parse_months, parse_years, select
-from nyctaxi_etl.report import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, PartitionResult
+from nyctaxi_etl.report import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, PartitionResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from nyctaxi_etl.config import Settings
     from nyctaxi_etl.model import Partition
     from nyctaxi_etl.pipeline import Job
     from nyctaxi_etl.report import LoadReport
 
+_INTERRUPTED = "Interrupted. Finished months are in, the others are what they were; the same command goes on."
+
 app = typer.Typer(
     help="Months of New York City taxi trips, from their source into a warehouse: fast, atomic and provable.",
     epilog="Exit codes: 0 all good; 1 some months failed or are missing; 2 usage or configuration; 130 interrupted.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # one plain column is easier to read at 80 characters than panels
 )
-
-
-def _colors(incomplete: str) -> list[str]:
-    return [color for color in Color if color.startswith(incomplete)]
-
-
-def _sources(incomplete: str) -> list[str]:
-    return [name for name in ("tlc", "datatalks", "sample") if name.startswith(incomplete)]
-
-
-# Each option once: a command lists those that it takes. None means: not given, so the setting counts.
-ColorOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--color", help="yellow, green, fhv or fhvhv; repeat it or put commas between.", autocompletion=_colors
-    ),
-]
-YearOption = Annotated[str | None, typer.Option("--year", help="2021, 2019-2021 or 2019,2021.")]
-MonthsOption = Annotated[str | None, typer.Option("--months", help="1-3 or 1,3,5-7; all twelve if left out.")]
-SourceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--source",
-        help="tlc, datatalks, sample, a folder or an http(s) base URL. [default: tlc]",
-        autocompletion=_sources,
-    ),
-]
-ToOption = Annotated[
-    str | None,
-    typer.Option(
-        "--to", help="duckdb, duckdb:///path, block:NAME or a SQLAlchemy URL without a password. [default: duckdb]"
-    ),
-]
-TableOption = Annotated[str | None, typer.Option("--table", help="Table to load into. [default: {color}_taxi_data]")]
-JobsOption = Annotated[int | None, typer.Option("--jobs", min=1, max=64, help="Months side by side. [default: 2]")]
-ForceOption = Annotated[
-    bool | None, typer.Option("--force", help="Load again what is loaded and unchanged.", show_default=False)
-]
-DryRunOption = Annotated[
-    bool | None, typer.Option("--dry-run", help="Say what would be loaded; load nothing.", show_default=False)
-]
-JsonOption = Annotated[bool | None, typer.Option("--json", help="One JSON object on stdout.", show_default=False)]
-DirectOption = Annotated[bool | None, typer.Option("--direct", help="Run without Prefect.", show_default=False)]
-DataDirOption = Annotated[
-    Path | None,
-    typer.Option("--data-dir", help="Folder for fetched files, rejects and the DuckDB file. [default: data]"),
-]
-VerboseOption = Annotated[
-    bool | None, typer.Option("--verbose", help="A line per step, and Prefect's own log.", show_default=False)
-]
-DebugOption = Annotated[
-    bool | None, typer.Option("--debug", help="A traceback when something fails.", show_default=False)
-]
 
 
 class Request(NamedTuple):
@@ -100,9 +48,12 @@ class Request(NamedTuple):
 
 def _version(*, value: bool) -> None:
     if value:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        typer.echo(f"nyctaxi {version('nyctaxi-etl')}")
+        try:
+            typer.echo(f"nyctaxi {version('nyctaxi-etl')}")
+        except PackageNotFoundError:
+            typer.echo("nyctaxi, not installed")
         raise typer.Exit
 
 
@@ -116,30 +67,30 @@ def _root(
     pass
 
 
-@app.command()
+@app.command(short_help="Bring months into a warehouse.")
 def ingest(  # noqa: PLR0913 - a command's parameters are its options
     *,
-    color: ColorOption = None,
-    year: YearOption = None,
-    months: MonthsOption = None,
-    source: SourceOption = None,
-    to: ToOption = None,
-    table: TableOption = None,
-    jobs: JobsOption = None,
-    force: ForceOption = None,
-    dry_run: DryRunOption = None,
-    json_: JsonOption = None,
-    direct: DirectOption = None,
-    data_dir: DataDirOption = None,
-    verbose: VerboseOption = None,
-    debug: DebugOption = None,
+    color: options.ColorOption = None,
+    year: options.YearOption = None,
+    months: options.MonthsOption = None,
+    source: options.SourceOption = None,
+    to: options.ToOption = None,
+    table: options.TableOption = None,
+    jobs: options.JobsOption = None,
+    force: options.ForceOption = None,
+    dry_run: options.DryRunOption = None,
+    json_: options.JsonOption = None,
+    direct: options.DirectOption = None,
+    data_dir: options.DataDirOption = None,
+    verbose: options.VerboseOption = None,
+    debug: options.DebugOption = None,
 ) -> None:
     """Bring months from a source into a warehouse; each month is wholly the old or wholly the new one.
 
     Every option has a setting NYCTAXI_<OPTION>, in the environment or in .env.
     """
-    given = {name: value for name, value in locals().items() if value is not None}
-    with _door("ingest", given) as settings:
+    given = _given(locals())
+    with door("ingest", given) as settings:
         request = _request(settings)
         if settings.dry_run:
             _finish(_planned(request), settings)
@@ -147,38 +98,37 @@ def ingest(  # noqa: PLR0913 - a command's parameters are its options
         _finish(run(request), settings)
 
 
-@app.command(name="blocks-init")
+@app.command(name="blocks-init", short_help="Register Prefect blocks.")
 def blocks_init(
     *,
-    check: Annotated[bool, typer.Option("--check", help="Open each block that was registered.")] = False,
-    json_: JsonOption = None,
-    debug: DebugOption = None,
+    check: options.CheckOption = None,
+    json_: options.JsonOption = None,
+    verbose: options.VerboseOption = None,
+    debug: options.DebugOption = None,
 ) -> None:
-    """Register credentials from the settings as Prefect blocks; those already there are replaced."""
-    given = {name: value for name, value in (("json_", json_), ("debug", debug)) if value is not None}
-    with _door("blocks-init", given) as settings:
-        from nyctaxi_etl import config
+    """Register credentials from the settings as Prefect blocks; those already there are replaced.
 
-        config.prepare_prefect(console=False)
-        console.say(
-            "Asking Prefect's server ..."
-            if config.has_prefect_server()
-            else "Starting Prefect's server (some 10 seconds) ..."
-        )
-        with _prefect_reached():
-            from nyctaxi_etl import blocks
+    Every option has a setting NYCTAXI_<OPTION>, in the environment or in .env.
+    """
+    given = _given(locals())
+    with door("blocks-init", given) as settings:
+        from nyctaxi_etl import blocks
 
+        wanted = blocks.is_configured(settings)
+        if wanted:
+            console.say(_waiting())
+        with _prefect(settings) if wanted else nullcontext():
             statuses = blocks.register(settings)
-            statuses = blocks.check(statuses) if check else statuses
+            statuses = blocks.check(statuses) if settings.check else statuses
         code = EXIT_INCOMPLETE if any(status.is_failed for status in statuses) else EXIT_OK
         if settings.json_:
-            _print_json({"command": "blocks-init", "results": [vars(status) for status in statuses], "exit_code": code})
+            print_json({"command": "blocks-init", "results": [vars(status) for status in statuses], "exit_code": code})
         else:
             console.show_blocks(statuses)
         raise typer.Exit(code)
 
 
-@app.command()
+@app.command(short_help="Print the columns of a colour.")
 def schema(color: Annotated[Color, typer.Argument(help="yellow, green, fhv or fhvhv.")]) -> None:
     """Print the columns and rules of a colour, in Markdown."""
     from nyctaxi_etl.dictionary import describe
@@ -194,87 +144,73 @@ def run() -> NoReturn:
 def main(argv: list[str]) -> int:
     """Run the command line ``argv`` and return the exit code."""
     try:
-        result = app(argv, prog_name="nyctaxi", standalone_mode=False)
+        result = app(argv or ["--help"], prog_name="nyctaxi", standalone_mode=False)
     except TyperException as error:
-        context = getattr(error, "ctx", None)
-        program = context.command_path if context else "nyctaxi"
-        return _refuse(UsageError(error.format_message(), f"`{program} --help` lists the options."), "--json" in argv)
+        return _refuse_line(error, argv)
     except (typer.Abort, KeyboardInterrupt):
-        console.say("Interrupted. Finished months are in, others are what they were: the same command goes on.")
-        return EXIT_INTERRUPTED
+        result = EXIT_INTERRUPTED
+    if result == EXIT_INTERRUPTED:  # Typer returns it for Ctrl-C, without a word
+        console.say(_INTERRUPTED)
     return result if isinstance(result, int) else EXIT_OK
 
 
-@contextmanager
-def _door(command: str, given: dict[str, Any]) -> Iterator[Settings]:
-    """Give the settings with the options put over them; turn any error into a message, a hint and an exit code."""
-    try:
-        from nyctaxi_etl import config
+def _refuse_line(error: TyperException, argv: list[str]) -> int:
+    """Refuse a command line that Typer could not read."""
+    from nyctaxi_etl import config
 
-        texts = given | ({"color": ",".join(given["color"])} if "color" in given else {})
-        yield config.settings().model_copy(update=texts)
-    except (typer.Exit, typer.Abort):
-        raise
-    except Exception as error:
-        if given.get("debug"):
-            traceback.print_exc()
-        known = error if isinstance(error, NycTaxiError) else _bug(error)
-        raise typer.Exit(_refuse(known, bool(given.get("json_")), command)) from error
+    context = getattr(error, "ctx", None)
+    as_json = "--json" in argv or ("--no-json" not in argv and config.manner().json_)
+    program, command = (context.command_path, context.info_name) if context and context.parent else ("nyctaxi", "")
+    return refuse(UsageError(error.format_message(), f"See `{program} --help`."), command, as_json=as_json)
 
 
-def _bug(error: Exception) -> NycTaxiError:
-    return NycTaxiError(
-        f"{type(error).__name__}: {error}",
-        "This is a bug in nyctaxi: run again with --debug and report what it prints.",
-    )
-
-
-def _refuse(error: NycTaxiError, as_json: bool, command: str = "") -> int:  # noqa: FBT001 - private, and clear at both calls
-    code = EXIT_USAGE if isinstance(error, UsageError) else EXIT_INCOMPLETE
-    console.say(f"Error: {error.message}")
-    if error.hint:
-        console.say(f"Hint: {error.hint}")
-    if as_json:
-        failure = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
-        _print_json({"command": command, "results": [], "error": failure, "exit_code": code})
-    return code
+def _given(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, by their setting's name."""
+    given = {name: value for name, value in arguments.items() if value is not None}
+    return given | ({"color": ",".join(given["color"])} if "color" in given else {})
 
 
 def _request(settings: Settings) -> Request:
     """Check everything that can be checked before anything moves."""
-    from nyctaxi_etl import pipeline
     from nyctaxi_etl.datasets import FIRST_MONTHS
-    from nyctaxi_etl.schema import table_name
-    from nyctaxi_etl.sources import resolve
 
     if not settings.color or not settings.year:
         message = f"{'--color' if not settings.color else '--year'} is missing."
         raise UsageError(message, "For example: nyctaxi ingest --color yellow --year 2021 --months 1-3.")
     colors, years, months = parse_colors([settings.color]), parse_years(settings.year), parse_months(settings.months)
     partitions, notes = select(colors, years, months, FIRST_MONTHS, datetime.now(UTC).date())
+    job = _job(settings, len(colors))
+    for note in notes:
+        console.say(note)
+    if job.source.name == "sample":
+        console.say("The source sample is synthetic: generated here, shaped like the real thing.")
+    return Request(settings, partitions, years, months, job)
+
+
+def _job(settings: Settings, colors: int) -> Job:
+    from nyctaxi_etl import pipeline
+    from nyctaxi_etl.blocks import PREFIX
+    from nyctaxi_etl.schema import table_name
+    from nyctaxi_etl.sources import resolve
+    from nyctaxi_etl.warehouses import open_warehouse
+
     table = table_name(settings.table) if settings.table else None
-    if table and len(colors) > 1:
-        message = f"--table {table} names one table for {len(colors)} colours."
+    if table and colors > 1:
+        message = f"--table {table} names one table for {colors} colours."
         raise UsageError(message, "A table holds one colour: run once for each, or leave --table out.")
     job = pipeline.Job(
         source=resolve(settings.source, settings.tlc_url, settings.datatalks_url),
         to=settings.to,
-        data_dir=settings.data_dir,
+        data_dir=settings.data_dir.expanduser(),
         run_id=uuid.uuid4().hex,
         table=table,
         force=settings.force,
         sample_rows=settings.sample_rows,
         max_unparsable=settings.max_unparsable,
     )
-    if not job.to.startswith("block:"):
-        from nyctaxi_etl.warehouses import open_warehouse
-
+    if not job.to.startswith(PREFIX):
         open_warehouse(job.to, job.data_dir)
-    for note in notes:
-        console.say(note)
-    if job.source.name == "sample":
-        console.say("The source sample is synthetic: generated here, shaped like the real thing.")
-    return Request(settings, partitions, years, months, job)
+    return job
 
 
 def _planned(request: Request) -> LoadReport:
@@ -285,31 +221,26 @@ def _planned(request: Request) -> LoadReport:
 
 
 def _run_direct(request: Request) -> LoadReport:
-    from nyctaxi_etl import blocks, config, pipeline
+    from nyctaxi_etl import blocks, pipeline
 
-    job = request.job
-    if job.to.startswith(blocks.PREFIX):
-        config.prepare_prefect(console=request.settings.verbose)
+    settings, job = request.settings, request.job
     pipeline.prepare(job)
+    by_block = job.to.startswith(blocks.PREFIX)
     steps = pipeline.direct_steps(blocks.warehouse_of)
-    with _shown(request):
+    with _shown(request, _waiting() if by_block else ""), _prefect(settings) if by_block else nullcontext():
         ledger = pipeline.held(job, request.partitions, blocks.warehouse_of)
         results = pipeline.run_months(
-            request.partitions, lambda p: pipeline.ingest_month(job, p, steps, ledger.get(p)), request.settings.jobs
+            request.partitions, lambda p: pipeline.ingest_month(job, p, steps, ledger.get(p)), settings.jobs
         )
     return pipeline.report("ingest", job, results)
 
 
 def _run_flow(request: Request) -> LoadReport:
-    from nyctaxi_etl import config, pipeline
+    from nyctaxi_etl import pipeline
 
     settings, job = request.settings, request.job
     pipeline.prepare(job)
-    config.prepare_prefect(console=settings.verbose)
-    waiting = (
-        "Asking Prefect's server" if config.has_prefect_server() else "Starting Prefect's server (some 10 seconds)"
-    )
-    with _shown(request, waiting), _prefect_reached():
+    with _shown(request, _waiting()), _prefect(settings, "or use --direct"):
         from nyctaxi_etl import flows
 
         state = flows.ingest(
@@ -331,34 +262,36 @@ def _run_flow(request: Request) -> LoadReport:
     return report
 
 
-def _shown(request: Request, waiting: str = "") -> Any:
-    live = sys.stderr.isatty() and not request.settings.verbose
-    return console.showing(request.partitions, live=live, waiting=waiting)
+def _shown(request: Request, waiting: str) -> AbstractContextManager[None]:
+    from stamina.instrumentation import set_on_retry_hooks
+
+    set_on_retry_hooks(())  # a line of the progress says it
+    return console.showing(request.partitions, waiting, live=not request.settings.verbose)
+
+
+def _waiting() -> str:
+    """Say what takes long before the first month does: Prefect's import, and its server's start."""
+    from nyctaxi_etl import config
+
+    return "Asking Prefect's server ..." if config.has_prefect_server() else "Starting Prefect (some 10 seconds) ..."
 
 
 @contextmanager
-def _prefect_reached() -> Iterator[None]:
-    """Say plainly that Prefect's server is not there, instead of Prefect's own exceptions."""
-    import httpx
+def _prefect(settings: Settings, instead: str = "") -> Iterator[None]:
+    """Have Prefect set up and its server there; ``instead`` is what a user can do without it."""
+    from nyctaxi_etl import config
 
-    try:
+    config.prepare_prefect(console=settings.verbose)
+    with reaching_prefect(instead):
+        from nyctaxi_etl import blocks
+
+        blocks.start_server()
         yield
-    except (httpx.TransportError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "API" not in str(error):
-            raise
-        message = f"Prefect's server can't be reached: {str(error).splitlines()[0]}"
-        raise UsageError(
-            message, "Start it (`prefect server start`), unset PREFECT_API_URL, or use --direct."
-        ) from error
 
 
 def _finish(report: LoadReport, settings: Settings) -> NoReturn:
     if settings.json_:
-        _print_json(report.as_dict())
+        print_json(report.as_dict())
     else:
         console.show_report(report)
     raise typer.Exit(report.exit_code)
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    typer.echo(json.dumps(document, indent=2, default=str))

@@ -20,12 +20,24 @@ _TELEMETRY = "analytics_enabled"
 _PREFECT_FILES = ("prefect.toml", "pyproject.toml", ".env")
 
 
-class Settings(BaseSettings):
-    """Defaults for the command line, the addresses of sources, and the credentials of blocks."""
+class Manner(BaseSettings):
+    """How a command answers: known even where the other settings are wrong."""
 
     model_config = SettingsConfigDict(
-        env_prefix="NYCTAXI_", env_file=".env", env_file_encoding="utf-8", extra="ignore", hide_input_in_errors=True
+        env_prefix="NYCTAXI_",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,  # a line left empty in a copy of .env.example sets nothing
+        extra="ignore",
+        hide_input_in_errors=True,
     )
+
+    json_: bool = Field(default=False, alias="NYCTAXI_JSON", description="Print one JSON object instead of a table.")
+    debug: bool = Field(default=False, description="Print a traceback when a command fails.")
+
+
+class Settings(Manner):
+    """Defaults for the command line, the addresses of sources, and the credentials of blocks."""
 
     color: str = Field("", description="Colours to load, with commas between: yellow, green, fhv, fhvhv.")
     year: str = Field("", description="Years to load: 2021, 2019-2021 or 2019,2021.")
@@ -36,11 +48,10 @@ class Settings(BaseSettings):
     jobs: Annotated[int, Field(ge=1, le=64)] = Field(2, description="Months that run side by side, 1 to 64.")
     force: bool = Field(default=False, description="Load months again that are loaded and unchanged.")
     dry_run: bool = Field(default=False, description="Say what would be loaded, and load nothing.")
-    json_: bool = Field(default=False, alias="NYCTAXI_JSON", description="Print one JSON object instead of a table.")
     direct: bool = Field(default=False, description="Run without Prefect.")
     data_dir: Path = Field(Path("data"), description="Folder for fetched files, rejects and the DuckDB file.")
     verbose: bool = Field(default=False, description="Print a line per step, and Prefect's own log.")
-    debug: bool = Field(default=False, description="Print a traceback when a command fails.")
+    check: bool = Field(default=False, description="Open each block after blocks-init has registered it.")
     tlc_url: str = Field(TLC_URL, description="Base URL of the source tlc.")
     datatalks_url: str = Field(DATATALKS_URL, description="Base URL of the source datatalks.")
     sample_rows: Annotated[int, Field(ge=1)] = Field(50_000, description="Rows in a month of the source sample.")
@@ -66,6 +77,17 @@ def settings() -> Settings:
         )
         message = f"A setting is wrong. {wrong}."
         raise UsageError(message, "Look in the environment and in .env; .env.example shows every setting.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        message = f".env can't be read: {getattr(error, 'reason', '') or getattr(error, 'strerror', '')}."
+        raise UsageError(message, "It has a line NAME=value for each setting, in UTF-8.") from None
+
+
+def manner() -> Manner:
+    """Read how to answer; where that is wrong itself, plainly."""
+    try:
+        return Manner()
+    except (ValidationError, OSError, UnicodeDecodeError):
+        return Manner.model_construct()
 
 
 def prepare_prefect(*, console: bool) -> None:

@@ -242,7 +242,7 @@ def _gzip_fault(path: Path) -> str:
 
     block = bytearray(READ_BYTES)
     try:
-        with igzip.IGzipFile(path, "rb") as file:  # type: ignore[no-untyped-call]  # isal's stubs lack it
+        with igzip.IGzipFile(path, "rb") as file:
             while file.readinto(block):
                 pass
     except (EOFError, igzip.BadGzipFile, isal_zlib.error) as error:  # type: ignore[misc]  # nor know a class

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State  # noqa: TC002 - Prefect reads the flow's annotations
 from prefect.states import Completed, Failed
 from prefect.tasks import exponential_backoff
 from pydantic import Field
@@ -21,25 +23,40 @@ from nyctaxi_etl.datasets import FIRST_MONTHS
 from nyctaxi_etl.errors import Transient
 from nyctaxi_etl.model import Color, Partition, RawFile, Staged, select
 from nyctaxi_etl.pipeline import Job, Steps
+from nyctaxi_etl.report import LoadReport  # noqa: TC001 - as above
 from nyctaxi_etl.schema import table_name
 from nyctaxi_etl.sources import resolve
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import State, TaskRun
+    from collections.abc import Iterator
+
+    from prefect.client.schemas.objects import TaskRun
     from prefect.context import TaskRunContext
 
-    from nyctaxi_etl.report import LoadReport, PartitionResult
+    from nyctaxi_etl.report import PartitionResult
 
 MonthNumber = Annotated[int, Field(ge=1, le=12)]
 Year = Annotated[int, Field(ge=2009, le=2100)]
 
+_SOME = Field(min_length=1)
 _RETRIES = 3
 _CACHE = timedelta(days=1)
 
 
-async def _is_transient(_task: object, _run: TaskRun, state: State[Any]) -> bool:
+def _is_transient(_task: object, _run: TaskRun, state: State[Any]) -> bool:
     """Retry what may pass by itself, nothing else."""
-    return isinstance(await state.aresult(raise_on_failure=False), Transient)
+    return isinstance(state.data, Transient)
+
+
+@contextmanager
+def _telling_retry(step: str, partition: Partition) -> Iterator[None]:
+    """Say that a step will be tried again: the pause before may be long."""
+    try:
+        yield
+    except Transient as error:
+        if runtime.task_run.run_count <= _RETRIES:
+            pipeline.tell_retry(partition, step, error)
+        raise
 
 
 def _extract_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
@@ -62,7 +79,8 @@ def _extract_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
 )
 def extract(job: Job, partition: Partition) -> RawFile:
     """Have the month's file here, whole and checked."""
-    return pipeline.extract(job, partition)
+    with _telling_retry("extract", partition):
+        return pipeline.extract(job, partition)
 
 
 @task(name="transform", task_run_name="transform {raw.partition}", cache_policy=NO_CACHE, persist_result=False)
@@ -83,7 +101,8 @@ def transform(job: Job, raw: RawFile, folder: Path) -> Staged:
 )
 def load(job: Job, staged: Staged) -> int:
     """Replace the month in the warehouse; safe to repeat, because the month is wholly the old or wholly the new one."""
-    return pipeline.load(job, staged, warehouse_of)
+    with _telling_retry("load", staged.partition):
+        return pipeline.load(job, staged, warehouse_of)
 
 
 def _extract_current(job: Job, partition: Partition) -> RawFile:
@@ -113,9 +132,9 @@ def _span(numbers: list[int]) -> str:
 
 @flow(name="ingest", flow_run_name=_run_name, validate_parameters=True, persist_result=False)
 def ingest(  # noqa: PLR0913 - a flow's parameters are its form in Prefect's UI
-    color: list[Color],
-    year: list[Year],
-    months: list[MonthNumber],
+    color: Annotated[list[Color], _SOME],
+    year: Annotated[list[Year], _SOME],
+    months: Annotated[list[MonthNumber], _SOME],
     *,
     source: str = "tlc",
     to: str = "duckdb",
@@ -144,17 +163,14 @@ def ingest(  # noqa: PLR0913 - a flow's parameters are its form in Prefect's UI
     job = Job(
         source=resolve(source, given.tlc_url, given.datatalks_url),
         to=to,
-        data_dir=data_dir,
+        data_dir=data_dir.expanduser(),
         run_id=str(runtime.flow_run.id),
         table=table and table_name(table),
         force=force,
         sample_rows=given.sample_rows,
         max_unparsable=given.max_unparsable,
     )
-    partitions, notes = select(color, year, sorted(set(months)), FIRST_MONTHS, datetime.now(UTC).date())
-    for note in notes:
-        get_run_logger().info(note)
-    log_plan(table=job.table or "{color}_taxi_data", months=[str(partition) for partition in partitions])
+    partitions = _plan(job, color, year, sorted(set(months)))
     pipeline.prepare(job)
     ledger = pipeline.held(job, partitions, warehouse_of)
 
@@ -163,6 +179,16 @@ def ingest(  # noqa: PLR0913 - a flow's parameters are its form in Prefect's UI
 
     results = pipeline.run_months(partitions, month, jobs)
     return _finished(pipeline.report("ingest", job, results))
+
+
+def _plan(job: Job, color: list[Color], year: list[int], months: list[int]) -> tuple[Partition, ...]:
+    """Lay out the months, and log them and those that are left out."""
+    partitions, notes = select(color, year, months, FIRST_MONTHS, datetime.now(UTC).date())
+    for note in notes:
+        get_run_logger().info(note)
+    tables = dict.fromkeys(job.table_of(partition) for partition in partitions)
+    log_plan(table=", ".join(tables), months=[str(partition) for partition in partitions])
+    return partitions
 
 
 def _finished(report: LoadReport) -> State[LoadReport]:

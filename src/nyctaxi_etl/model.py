@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import MAXYEAR, date, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
@@ -34,6 +34,9 @@ class Month:
     number: int
 
     def __post_init__(self) -> None:
+        if not 1 <= self.year <= MAXYEAR:
+            message = f"{self.year} is not a year."
+            raise UsageError(message, "Write all four digits, as in 2021.")
         if not 1 <= self.number <= MONTHS_IN_YEAR:
             message = f"{self.number} is not a month."
             raise UsageError(message, "Months are 1 to 12.")
@@ -44,7 +47,7 @@ class Month:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read ``2021-01``."""
-        found = re.fullmatch(r"(\d{4})-(\d{2})", text)
+        found = re.fullmatch(r"(\d{4})-(\d{2})", text, re.ASCII)
         if not found:
             message = f"{text!r} is not a month."
             raise UsageError(message, "Write it as 2021-01.")
@@ -119,8 +122,8 @@ class RawFile:
 class Staged:
     """A month conformed to its dataset and cleaned by its rules, ready to be loaded.
 
-    ``path`` is an Arrow IPC file with ``rows_loaded`` rows in canonical columns (all of the dataset's but
-    ``file_month``). ``rows_read = rows_loaded + rows_rejected``. ``flags`` counts rows that a rule marks
+    ``path`` is an Arrow IPC file with ``rows_loaded`` rows in those canonical columns that the published file has.
+    ``rows_read = rows_loaded + rows_rejected``. ``flags`` counts rows that a rule marks
     but keeps; ``rejects`` is the Parquet file of the others, if there are any.
     """
 

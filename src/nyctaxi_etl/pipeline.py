@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
 from threading import Event as Signal
+from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
 
 from nyctaxi_etl import progress
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from nyctaxi_etl.warehouses import Warehouse
 
 LOAD_ATTEMPTS = 4
+# How long Ctrl-C waits for months that look up between two blocks; one that waits for a silent server does not.
+GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ def transform(job: Job, raw: RawFile, folder: Path) -> Staged:
     from nyctaxi_etl.staging import stage
 
     try:
-        return stage(raw, DATASETS[raw.partition.color], folder, job.max_unparsable)
+        with _on_disk(raw.partition, folder):
+            return stage(raw, DATASETS[raw.partition.color], folder, job.max_unparsable)
     except CorruptFile:
         discard(raw)
         raise
@@ -85,7 +90,8 @@ def load(job: Job, staged: Staged, open_warehouse: Callable[[Job], Warehouse]) -
     """Put the rejects where they stay, then replace the month in the warehouse: see ``Warehouse.replace``."""
     from nyctaxi_etl.staging import keep_rejects
 
-    keep_rejects(staged, job.data_dir / "rejects")
+    with _on_disk(staged.partition, job.data_dir):
+        keep_rejects(staged, job.data_dir / "rejects")
     with open_warehouse(job) as warehouse:
         return warehouse.replace(job.table_of(staged.partition), DATASETS[staged.partition.color], staged, job.run_id)
 
@@ -95,9 +101,23 @@ def direct_steps(open_warehouse: Callable[[Job], Warehouse]) -> Steps:
     import stamina
 
     def load_again(job: Job, staged: Staged) -> int:
-        return load(job, staged, open_warehouse)
+        for attempt in stamina.retry_context(on=Transient, attempts=LOAD_ATTEMPTS, timeout=None):
+            with attempt:
+                try:
+                    return load(job, staged, open_warehouse)
+                except Transient as error:
+                    if attempt.num < LOAD_ATTEMPTS:
+                        tell_retry(staged.partition, "load", error)
+                    raise
+        message = f"{staged.partition}: no attempt was made."  # a deactivated stamina still makes one
+        raise Transient(message)
 
-    return Steps(extract, transform, stamina.retry(on=Transient, attempts=LOAD_ATTEMPTS, timeout=None)(load_again))
+    return Steps(extract, transform, load_again)
+
+
+def tell_retry(partition: Partition, step: str, error: Transient) -> None:
+    """Say why a step is tried again."""
+    tell(Event(partition, step, note=f"{error.message} Trying again."))
 
 
 def prepare(job: Job) -> None:
@@ -140,27 +160,50 @@ def ingest_month(job: Job, partition: Partition, steps: Steps, row: LedgerRow | 
         raise
     except NycTaxiError as error:
         outcome: Outcome = "missing" if isinstance(error, NotPublished) else "failed"
-        result = replace(blank, outcome=outcome, failure=Failure.of(error))
+        # The month's name stands beside it wherever a result is shown.
+        failure = replace(Failure.of(error), message=error.message.removeprefix(f"{partition}: "))
+        result = replace(blank, outcome=outcome, failure=failure)
     result = replace(result, seconds=time.perf_counter() - started)
-    tell(Event(partition, result.outcome, result.rows_loaded, result.rows_read))
+    note = result.failure.message if result.failure else ""
+    tell(Event(partition, result.outcome, result.rows_loaded, result.rows_read, note=note))
     return result
 
 
 def _ingest(
     job: Job, partition: Partition, steps: Steps, row: LedgerRow | None, blank: PartitionResult
 ) -> PartitionResult:
-    from nyctaxi_etl.staging import workplace
-
     raw = steps.extract(job, partition)
     if row and not job.force and row.holds(raw, DATASETS[partition.color]):
         unknown = tuple(filter(None, row.unknown_columns.split(",")))
         counts = (row.rows_read, row.rows_rejected, row.rows_loaded)
         return replace(_counted(blank, counts, raw), outcome="unchanged", unknown_columns=unknown)
-    with workplace(job.data_dir / "staging") as folder:
+    with _staging(job, partition) as folder:
         staged = steps.transform(job, raw, folder)
         rows = steps.load(job, staged)
     result = _counted(blank, (staged.rows_read, staged.rows_rejected, rows), raw)
     return replace(result, outcome="loaded", flags=staged.flags, unknown_columns=staged.unknown_columns)
+
+
+@contextmanager
+def _staging(job: Job, partition: Partition) -> Iterator[Path]:
+    from nyctaxi_etl.staging import workplace
+
+    with ExitStack() as stack:
+        with _on_disk(partition, job.data_dir):
+            folder = stack.enter_context(workplace(job.data_dir / "staging"))
+        yield folder
+
+
+@contextmanager
+def _on_disk(partition: Partition, folder: Path) -> Iterator[None]:
+    """Turn what the file system refuses into an error that names the place; an error without a number is none of it."""
+    try:
+        yield
+    except OSError as error:
+        if not error.errno:
+            raise
+        message = f"{partition}: {error.filename or folder}: {error.strerror}."
+        raise NycTaxiError(message, "Make room or give access there, or name another --data-dir.") from error
 
 
 def _counted(blank: PartitionResult, counts: tuple[int, int, int], raw: RawFile) -> PartitionResult:
@@ -173,18 +216,53 @@ def run_months(
 ) -> tuple[PartitionResult, ...]:
     """Run ``month`` for each partition, ``jobs`` side by side, and return the results in order.
 
-    On Ctrl-C the months at work stop between two blocks, and their transactions are rolled back, before
-    ``KeyboardInterrupt`` goes on.
+    On Ctrl-C, and on an error that is none of a month's own, the months at work stop between two blocks and their
+    transactions are rolled back, before it goes on. One that waits in vain is left behind: its thread ends with the
+    process, and the warehouse rolls back what it had begun.
     """
     stop = Signal()
-    with _stoppable(stop), ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(copy_context().run, month, partition) for partition in partitions]
+    todo: SimpleQueue[tuple[Partition, Future[PartitionResult]]] = SimpleQueue()
+    futures = [Future[PartitionResult]() for _ in partitions]
+    for item in zip(partitions, futures, strict=True):
+        todo.put(item)
+    with _stoppable(stop):
+        for number in range(min(jobs, len(futures))):
+            # A pool's threads would be waited for when the process ends.
+            Thread(target=copy_context().run, args=(_work, todo, month), name=f"month-{number}", daemon=True).start()
         try:
-            return tuple(future.result() for future in futures)
+            _await(futures)
         except BaseException:
             stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
+            wait([future for future in futures if not future.cancel()], timeout=GRACE_SECONDS)
             raise
+    return tuple(future.result() for future in futures)
+
+
+def _work(
+    todo: SimpleQueue[tuple[Partition, Future[PartitionResult]]], month: Callable[[Partition], PartitionResult]
+) -> None:
+    """Do months as long as there are any that were not cancelled, or until one raises: that ends the run."""
+    while True:
+        try:
+            partition, future = todo.get_nowait()
+        except Empty:
+            return
+        if not future.set_running_or_notify_cancel():
+            continue
+        try:
+            future.set_result(month(partition))
+        except BaseException as error:  # noqa: BLE001 - raised again by run_months, where it is waited for
+            future.set_exception(error)
+            return
+
+
+def _await(futures: Sequence[Future[PartitionResult]]) -> None:
+    """Wait for all, or raise what the first that failed did; second by second, or Ctrl-C isn't heard on Windows."""
+    left: Iterable[Future[PartitionResult]] = futures
+    while left:
+        done, left = wait(futures, timeout=1, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()
 
 
 @contextmanager

@@ -8,14 +8,16 @@ import tempfile
 import time
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISDIR
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nyctaxi_etl.arrays import array
 from nyctaxi_etl.errors import QualityError, SchemaDrift
 from nyctaxi_etl.model import Staged
 from nyctaxi_etl.progress import Event, tell
@@ -24,11 +26,13 @@ from nyctaxi_etl.stagefile import writing
 from nyctaxi_etl.transform import REJECTS, Cleaned, clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from concurrent.futures import Future
 
+    from nyctaxi_etl.csvfile import CsvFile
+    from nyctaxi_etl.layout import Block, Reject
     from nyctaxi_etl.model import Month, RawFile
-    from nyctaxi_etl.reading import Block, CsvFile, ParquetFile, Reject
+    from nyctaxi_etl.parquetfile import ParquetFile
     from nyctaxi_etl.schema import Dataset
 
 # Parsing releases the interpreter, so two threads keep two cores busy; more only hold more blocks in memory.
@@ -59,9 +63,8 @@ class Tally:
         self.rejected += len(cleaned.rejects)
         self.unparsable += cleaned.unparsable
         self.flags += cleaned.flags
-        if cleaned.unparsable and not self.first_fault:
-            worst = min(cleaned.rejects)
-            self.first_fault = f"line {worst.line}: {worst.reason}"
+        if cleaned.fault and not self.first_fault:
+            self.first_fault = f"line {cleaned.fault.line}: {cleaned.fault.reason}"
 
 
 def stage(raw: RawFile, dataset: Dataset, folder: Path, max_unparsable: float = MAX_UNPARSABLE) -> Staged:
@@ -76,8 +79,12 @@ def stage(raw: RawFile, dataset: Dataset, folder: Path, max_unparsable: float = 
     folder.mkdir(parents=True, exist_ok=True)
     rows_path, rejects_path = folder / f"{raw.partition.stem}.arrow", folder / f"{raw.partition.stem}.rejects.parquet"
     tally = Tally()
-    with writing(rows_path, dataset.columns) as write_rows, _rejects_file(rejects_path) as write_rejects:
-        for cleaned in _cleaned(file, dataset, raw.partition.month):
+    with (
+        writing(rows_path, [column for column in dataset.columns if column.name in file.columns]) as write_rows,
+        _rejects_file(rejects_path) as write_rejects,
+        closing(_cleaned(file, dataset, raw.partition.month)) as blocks,
+    ):
+        for cleaned in blocks:
             write_rows(cleaned.batch)
             write_rejects(cleaned.rejects)
             tally.add(cleaned)
@@ -117,7 +124,7 @@ def workplace(parent: Path) -> Iterator[Path]:
     """Give a folder of its own for one month, gone afterwards; sweep those that a killed process left a day ago."""
     parent.mkdir(parents=True, exist_ok=True)
     for left in parent.iterdir():
-        if left.is_dir() and time.time() - left.stat().st_mtime > _STALE_SECONDS:
+        if _is_stale(left):
             shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(dir=parent))
     try:
@@ -126,26 +133,34 @@ def workplace(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _is_stale(folder: Path) -> bool:
+    try:
+        found = folder.stat()
+    except FileNotFoundError:  # another process has just swept it, or is done with it
+        return False
+    return S_ISDIR(found.st_mode) and time.time() - found.st_mtime > _STALE_SECONDS
+
+
 def use_frugal_memory() -> None:
     """Have Arrow give memory back at once: with 1 MiB blocks jemalloc holds 7 MB where mimalloc keeps 225."""
     if "jemalloc" in pa.supported_memory_backends():
         pa.set_memory_pool(pa.jemalloc_memory_pool())
 
 
-def _cleaned(file: CsvFile | ParquetFile, dataset: Dataset, month: Month) -> Iterator[Cleaned]:
+def _cleaned(file: CsvFile | ParquetFile, dataset: Dataset, month: Month) -> Generator[Cleaned]:
     """Clean blocks side by side, a few in flight, and yield them in the file's order."""
 
-    def work(block: Block) -> Cleaned:
-        return clean(file.parse(block), dataset, month)
+    def work(block: Block) -> list[Cleaned]:
+        return [clean(rows, dataset, month) for rows in file.parse(block)]
 
-    flying: deque[Future[Cleaned]] = deque()
+    flying: deque[Future[list[Cleaned]]] = deque()
     with ThreadPoolExecutor(THREADS) as pool:
         for block in file.blocks():
             flying.append(pool.submit(work, block))
             if len(flying) > THREADS:
-                yield flying.popleft().result()
+                yield from flying.popleft().result()
         while flying:
-            yield flying.popleft().result()
+            yield from flying.popleft().result()
 
 
 @contextmanager
@@ -154,7 +169,7 @@ def _rejects_file(path: Path) -> Iterator[Callable[[list[Reject]], None]]:
     with pq.ParquetWriter(path, REJECTS, compression="zstd") as writer:
 
         def flush() -> None:
-            columns = {name: [getattr(reject, name) for reject in held] for name in REJECTS.names}
+            columns = [array([str(getattr(reject, field.name)) for reject in held], field.type) for field in REJECTS]
             writer.write_table(pa.table(columns, schema=REJECTS))
             held.clear()
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 # The scheme of an address, and the module that speaks to it. Any other scheme is SQLAlchemy's.
 _MODULES: Mapping[str, str] = {"duckdb": "duckdb", "postgresql": "postgres", "postgres": "postgres"}
-_SECRET_KEYS = frozenset({"password", "passwd", "pwd", "token", "secret"})
+_OWNER = "nyctaxi "
+_SECRET_KEYS = frozenset({"password", "passwd", "pwd", "sslpassword", "token", "secret"})
 
 
 class Warehouse(Protocol):
@@ -80,8 +81,18 @@ def from_engine(engine: Engine) -> Warehouse:
 def check_ours(table: str, dataset: Dataset, mark: str | None) -> None:
     """Refuse a table that carries another's mark, or none."""
     if mark is None or not mark.startswith(owner_mark(dataset)):
-        message = f"There is a table {table} that does not hold {dataset.color} trips of nyctaxi."
-        raise WarehouseError(message, "It is left as it is: choose another name with --table, or rename that one.")
+        raise foreign(table, dataset)
+
+
+def foreign(table: str, dataset: Dataset) -> WarehouseError:
+    """Return the error for a table that isn't ours, or not of this colour."""
+    message = f"There is a table {table} that does not hold {dataset.color} trips of nyctaxi."
+    return WarehouseError(message, "It is left as it is: choose another name with --table, or rename that one.")
+
+
+def is_ours(mark: str | None) -> bool:
+    """Tell whether a table's comment is of our making, whatever its colour."""
+    return mark is not None and mark.startswith(_OWNER)
 
 
 def check_columns(table: str, found: Mapping[str, str], wanted: Mapping[str, str]) -> tuple[str, ...]:
@@ -110,7 +121,7 @@ def now() -> datetime:
 
 def owner_mark(dataset: Dataset) -> str:
     """Return the beginning of the comment by which a table is known as ours."""
-    return f"nyctaxi {dataset.color} trips"
+    return f"{_OWNER}{dataset.color} trips"
 
 
 def table_columns(dataset: Dataset) -> tuple[Column, ...]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from contextvars import copy_context
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -14,11 +16,12 @@ from nyctaxi_etl.errors import Transient, UsageError, WarehouseError
 from nyctaxi_etl.ledger import KEY, LEDGER, LEDGER_TABLE, LedgerRow, entry
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.schema import FILE_MONTH, quote
-from nyctaxi_etl.stagefile import arrow_schema, batches
-from nyctaxi_etl.warehouses import check_columns, check_ours, check_rows, now, owner_mark, table_columns
+from nyctaxi_etl.stagefile import batches, schema_of
+from nyctaxi_etl.warehouses import check_columns, check_ours, check_rows, is_ours, now, owner_mark, table_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+    from contextvars import Context
     from types import TracebackType
     from typing import Self
 
@@ -27,15 +30,26 @@ if TYPE_CHECKING:
 
 LOCK_SECONDS = 120.0
 _PAUSE_SECONDS = 0.1
+# A file this young that doesn't begin as it should is being made by another process.
+_MAKING_SECONDS = 2.0
 # Enough for the row groups in flight; a transaction of any size spills to the file itself.
 _SETTINGS = {"memory_limit": "512MB", "threads": "2", "preserve_insertion_order": "false"}
 _MONTH = quote(FILE_MONTH.name)
+# No table can be named so, see ``schema.table_name``.
+_STAGED = "staged rows"
+# What DuckDB says when another process has the file open: on Linux and macOS, on Windows.
+_HELD = ("Could not set lock on file", "used by another process")
+# Threads take turns at a file as processes do: DuckDB lets two of them double a month, or fail where one would wait.
+_TURNS: dict[Path, Lock] = {}
 
 
 class DuckDB:
     """A DuckDB file as a warehouse; the file is made when the first month goes in."""
 
     def __init__(self, path: str, lock_seconds: float = LOCK_SECONDS) -> None:
+        if path in {"", ":memory:"}:
+            message = "--to duckdb:/// names no file: what is loaded into memory is gone when the command ends."
+            raise UsageError(message, "Name one with --to duckdb:///path.")
         self.path = Path(path)
         self._lock_seconds = lock_seconds
 
@@ -52,16 +66,17 @@ class DuckDB:
         if not self.path.exists():
             return ()
         with self._open() as connection:
-            if not {table, LEDGER_TABLE} <= _tables(connection).keys():
+            tables = _tables(connection)
+            if LEDGER_TABLE not in tables or not is_ours(tables.get(table)):
                 return ()
             sql = f"SELECT {_names(LEDGER)} FROM {quote(LEDGER_TABLE)} WHERE table_name = ? ORDER BY file_month"  # noqa: S608 - names are quoted
             return tuple(LedgerRow(*row) for row in connection.execute(sql, [table]).fetchall())
 
     def replace(self, table: str, dataset: Dataset, staged: Staged, run_id: str) -> int:
         """Replace one month of ``table``: see ``Warehouse.replace``."""
-        with self._open(staged.partition) as connection, _transaction(connection):
+        with self._open(staged.partition) as connection:
             _prepare(connection, table, dataset)
-            rows = _move(connection, table, dataset, staged)
+            rows = _move(connection, table, staged)
             check_rows(staged, table, rows)
             row = entry(table, staged, run_id, now())
             _forget(connection, table, row)
@@ -76,34 +91,47 @@ class DuckDB:
 
     @contextmanager
     def _open(self, partition: Partition | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open the file, waiting while another process holds it."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        """Open the file for one transaction, waiting while another thread or process holds it."""
+        with (
+            _TURNS.setdefault(self.path.resolve(), Lock()),
+            self._connect(partition) as connection,
+            _transaction(connection),
+        ):
+            _check_kind(connection, self.path)
+            yield connection
+
+    def _connect(self, partition: Partition | None) -> duckdb.DuckDBPyConnection:
         deadline = time.monotonic() + self._lock_seconds
         while True:
             try:
-                connection = duckdb.connect(str(self.path), config=dict(_SETTINGS))
-                break
-            except duckdb.Error as error:
-                _wait_for_lock(self.path, error, deadline, partition)
-        with connection:
-            yield connection
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                return duckdb.connect(str(self.path), config=dict(_SETTINGS))
+            except (duckdb.Error, OSError) as error:
+                text = str(error).splitlines()[0]
+                if not _is_held(self.path, text):
+                    message = f"{self.path} can't be opened as a DuckDB file: {text}"
+                    raise UsageError(message, "Name another file with --to duckdb:///path.") from error
+                if time.monotonic() > deadline:
+                    message = f"{self.path} is held by another program: {text}"
+                    hint = "Close what has it open, then run again: finished months are not loaded twice."
+                    raise WarehouseError(message, hint) from error
+            if partition:
+                tell(Event(partition, "load", note=f"waiting for another program that holds {self.path.name}"))
+            time.sleep(_PAUSE_SECONDS)
 
 
-def _wait_for_lock(path: Path, error: duckdb.Error, deadline: float, partition: Partition | None) -> None:
-    text = str(error).splitlines()[0]
-    if "lock" not in text:
-        message = f"{path} can't be opened as a DuckDB file: {text}"
-        raise (UsageError if isinstance(error, duckdb.IOException) else WarehouseError)(
-            message, "Name another file with --to duckdb:///path."
-        ) from error
-    if time.monotonic() > deadline:
-        message = f"{path} is held by another program: {text}"
-        raise WarehouseError(
-            message, "Close what has it open, then run again: finished months are not loaded twice."
-        ) from error
-    if partition:
-        tell(Event(partition, "load", note=f"waiting for another program that holds {path.name}"))
-    time.sleep(_PAUSE_SECONDS)
+def _is_held(path: Path, text: str) -> bool:
+    """Tell from what DuckDB says whether another process has the file open, or is about to make it."""
+    is_new = path.exists() and time.time() - path.stat().st_mtime < _MAKING_SECONDS
+    return any(words in text for words in _HELD) or (is_new and "not a valid DuckDB database file" in text)
+
+
+def _check_kind(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Refuse a file of another kind: DuckDB opens a CSV file as a database in memory, and has guests for others."""
+    sql = "SELECT path IS NOT NULL AND type = 'duckdb' FROM duckdb_databases() WHERE database_name = current_database()"
+    if connection.execute(sql).fetchone() != (True,):
+        message = f"{path} is not a DuckDB file."
+        raise UsageError(message, "Name another file with --to duckdb:///path.")
 
 
 @contextmanager
@@ -142,26 +170,45 @@ def _prepare(connection: duckdb.DuckDBPyConnection, table: str, dataset: Dataset
         connection.execute(f"ALTER TABLE {quote(table)} ADD COLUMN {quote(name)} {wanted[name]}")
 
 
-def _move(connection: duckdb.DuckDBPyConnection, table: str, dataset: Dataset, staged: Staged) -> int:
+def _move(connection: duckdb.DuckDBPyConnection, table: str, staged: Staged) -> int:
     """Delete the month, insert the staged rows, and return how many rows the table counts for it."""
     month = [staged.partition.month.first_day]
     connection.execute(f"DELETE FROM {quote(table)} WHERE {_MONTH} = ?", month)  # noqa: S608 - names are quoted
-    reader = pa.RecordBatchReader.from_batches(arrow_schema(dataset.columns), _told(staged))
-    connection.register("staged", reader)
-    names = _names(dataset.columns)
-    connection.execute(f"INSERT INTO {quote(table)} ({names}, {_MONTH}) SELECT {names}, ? FROM staged", month)  # noqa: S608 - names are quoted
-    connection.unregister("staged")
+    schema, faults = schema_of(staged), list[BaseException]()
+    names = ", ".join(map(quote, schema.names))
+    told = _told(staged, faults, copy_context())
+    reader = pa.RecordBatchReader.from_batches(schema, told)
+    connection.register(_STAGED, reader)
+    statement = f"INSERT INTO {quote(table)} ({names}, {_MONTH}) SELECT {names}, ? FROM {quote(_STAGED)}"  # noqa: S608 - names are quoted
+    try:
+        connection.execute(statement, month)
+    except duckdb.Error:
+        _raise_first(faults)
+        raise
+    connection.unregister(_STAGED)
     counted = connection.execute(f"SELECT count(*) FROM {quote(table)} WHERE {_MONTH} = ?", month).fetchone()  # noqa: S608 - names are quoted
     return int(counted[0]) if counted else 0
 
 
-def _told(staged: Staged) -> Iterator[pa.RecordBatch]:
-    """Yield the staged batches, telling how far they are."""
+def _told(staged: Staged, faults: list[BaseException], context: Context) -> Iterator[pa.RecordBatch]:
+    """Yield the staged batches, telling how far they are in ``context``: a thread of DuckDB's may ask for them.
+
+    What goes wrong is kept in ``faults``, as DuckDB makes a text of it.
+    """
     done = 0
-    for batch in batches(staged):
-        yield batch
-        done += batch.num_rows
-        tell(Event(staged.partition, "load", done, staged.rows_loaded))
+    try:
+        for batch in batches(staged):
+            yield batch
+            done += batch.num_rows
+            context.run(tell, Event(staged.partition, "load", done, staged.rows_loaded))
+    except (Exception, KeyboardInterrupt) as fault:
+        faults.append(fault)
+        raise
+
+
+def _raise_first(faults: Sequence[BaseException]) -> None:
+    for fault in faults:
+        raise fault from None
 
 
 def _forget(connection: duckdb.DuckDBPyConnection, table: str, row: LedgerRow) -> None:

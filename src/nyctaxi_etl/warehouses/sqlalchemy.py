@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -10,12 +11,12 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
-from nyctaxi_etl.errors import Transient, WarehouseError
+from nyctaxi_etl.errors import Transient, UsageError, WarehouseError
 from nyctaxi_etl.ledger import KEY, LEDGER, LEDGER_TABLE, LedgerRow, entry
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.schema import FILE_MONTH
 from nyctaxi_etl.stagefile import batches
-from nyctaxi_etl.warehouses import check_columns, check_rows, now, owner_mark, table_columns
+from nyctaxi_etl.warehouses import check_columns, check_rows, foreign, now, owner_mark, table_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from nyctaxi_etl.schema import Column, Dataset
 
 _CHUNK_ROWS = 10_000
+_READS = "nyctaxi_reads"
 # MariaDB and others want a length for text that is part of a key.
 _KEY_TEXT = sa.String(64)
 
@@ -37,7 +39,9 @@ class AnyDatabase:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._file: Path | None = None
         if engine.dialect.name == "sqlite":
+            self._file = _file(engine)
             _take_turns(engine)
 
     def __enter__(self) -> Self:
@@ -51,8 +55,10 @@ class AnyDatabase:
 
     def loaded(self, table: str) -> tuple[LedgerRow, ...]:
         """Return the ledger's rows of ``table``, by month; none if the table isn't there."""
-        with self._transaction() as connection:
-            if not all(sa.inspect(connection).has_table(name) for name in (table, LEDGER_TABLE)):
+        if self._file and not self._file.exists():
+            return ()
+        with self._transaction(reads=True) as connection:
+            if not _looks_ours(connection, table) or not sa.inspect(connection).has_table(LEDGER_TABLE):
                 return ()
             ledger = _ledger()
             rows = connection.execute(
@@ -79,35 +85,52 @@ class AnyDatabase:
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Run a statement that only reads, and return its rows."""
-        with self._transaction() as connection:
-            return [tuple(row) for row in connection.execute(sa.text(sql))]
+        with self._transaction(reads=True) as connection:
+            plain = connection.execution_options(no_parameters=True)
+            return [tuple(row) for row in plain.exec_driver_sql(sql)]
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
+    def _transaction(self, *, reads: bool = False) -> Iterator[Connection]:
         try:
-            with self._engine.begin() as connection:
+            with self._engine.execution_options(**{_READS: reads}).begin() as connection:
                 yield connection
-        except (OperationalError, IntegrityError) as error:
-            message = f"{self._engine.dialect.name}: {_first_line(error)}"
-            raise Transient(
-                message, "Another program may hold the database. The month is what it was; run again."
-            ) from error
         except SQLAlchemyError as error:
-            message = f"{self._engine.dialect.name} refused: {_first_line(error)}"
-            raise WarehouseError(message, "The month is what it was before.") from error
+            raise _understood(error, self._engine) from error
+
+
+def _understood(error: SQLAlchemyError, engine: Engine) -> Transient | WarehouseError:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    text = (str(cause).splitlines() or [type(cause).__name__])[0]
+    place = " ".join(filter(None, (engine.dialect.name, engine.url.host, engine.url.database)))
+    # SQLite has one class of error for all; only these of its words will pass.
+    passes = getattr(cause, "sqlite_errorname", "SQLITE_BUSY").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+    if isinstance(error, (OperationalError, IntegrityError)) and passes:
+        hint = "Another program may hold the database. The month is what it was; run again."
+        return Transient(f"{place}: {text}", hint)
+    return WarehouseError(f"{place} refused: {text}", "The month is what it was before.")
+
+
+def _file(engine: Engine) -> Path | None:
+    """Return the file of a SQLite database, or nothing for one that is named by a URI."""
+    name = engine.url.database
+    if not name or name == ":memory:":
+        message = "--to sqlite:// names no file: what is loaded into memory is gone when the command ends."
+        raise UsageError(message, "Name one with --to sqlite:///path.")
+    return None if name.startswith("file:") else Path(name)
 
 
 def _take_turns(engine: Engine) -> None:
-    """Have SQLite take its write lock when a transaction begins, waiting a minute for it, not midway."""
+    """Have SQLite take its write lock when a transaction begins, waiting ten minutes for it, not midway."""
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: object) -> None:
         connection.isolation_level = None
-        connection.execute("PRAGMA busy_timeout = 60000")
+        connection.execute("PRAGMA busy_timeout = 600000")
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reads = connection.get_execution_options().get(_READS)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def _prepare(connection: Connection, table: str, dataset: Dataset) -> None:
@@ -118,23 +141,33 @@ def _prepare(connection: Connection, table: str, dataset: Dataset) -> None:
         trips.create(connection)
         connection.execute(ledger.delete().where(ledger.c.table_name == table))
         return
-    found = {column["name"]: column["type"] for column in sa.inspect(connection).get_columns(table)}
-    _check_ours(connection, table, dataset, set(found))
-    kinds = {name: _family(kind) for name, kind in found.items()}
-    for name in check_columns(table, kinds, {column.name: _family(column.type) for column in trips.columns}):
+    if not _is_ours(connection, table, dataset):
+        raise foreign(table, dataset)
+    found = {column["name"]: _family(column["type"]) for column in sa.inspect(connection).get_columns(table)}
+    for name in check_columns(table, found, {column.name: _family(column.type) for column in trips.columns}):
         quoted = connection.dialect.identifier_preparer.quote
         kind = trips.c[name].type.compile(connection.dialect)
-        connection.execute(sa.text(f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(name)} {kind}"))
+        connection.exec_driver_sql(f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(name)} {kind}")
 
 
-def _check_ours(connection: Connection, table: str, dataset: Dataset, found: set[str]) -> None:
-    """Refuse a table that is neither in the ledger for this colour nor ours by its columns and still empty."""
+def _is_ours(connection: Connection, table: str, dataset: Dataset) -> bool:
+    """Tell whether a table is in the ledger for this colour, or ours by its columns and still empty."""
+    if not _looks_ours(connection, table):
+        return False
     ledger, trips = _ledger(), _trips(table, dataset)
     colors = connection.execute(sa.select(ledger.c.color).where(ledger.c.table_name == table)).scalars().all()
-    fresh = not colors and {column.name for column in trips.columns} <= found and not _any_row(connection, trips)
-    if set(colors) != {str(dataset.color)} and not fresh:
-        message = f"There is a table {table} that does not hold {dataset.color} trips of nyctaxi."
-        raise WarehouseError(message, "It is left as it is: choose another name with --table, or rename that one.")
+    if colors:
+        return set(colors) == {str(dataset.color)}
+    found = {column["name"] for column in sa.inspect(connection).get_columns(table)}
+    return {column.name for column in trips.columns} <= found and not _any_row(connection, trips)
+
+
+def _looks_ours(connection: Connection, table: str) -> bool:
+    """Tell whether there is a table, not a view, of exactly this name with a column for the month."""
+    inspector = sa.inspect(connection)
+    return table in inspector.get_table_names() and any(
+        column["name"] == FILE_MONTH.name for column in inspector.get_columns(table)
+    )
 
 
 def _any_row(connection: Connection, trips: sa.Table) -> bool:
@@ -187,8 +220,3 @@ def _family(kind: sa.types.TypeEngine[Any]) -> str:
     return next(
         (family.__name__ for family in families if affinity is not None and issubclass(affinity, family)), str(kind)
     )
-
-
-def _first_line(error: SQLAlchemyError) -> str:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    return (str(cause).splitlines() or [type(cause).__name__])[0]

@@ -1,0 +1,122 @@
+"""What a published file is made of: its columns and what they mean, its blocks of rows, and the rows it can't give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
+
+from nyctaxi_etl.datasets import INDEX_COLUMNS
+from nyctaxi_etl.errors import CorruptFile, SchemaDrift
+from nyctaxi_etl.schema import key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from nyctaxi_etl.schema import Column
+
+BOM = b"\xef\xbb\xbf"
+_KINDS: Mapping[bytes, str] = {
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+    b"<?xml": "an XML message",
+    b"\x1f\x8b": "gzip",
+    b"pk\x03\x04": "a zip archive",
+    b"par1": "Parquet",
+}
+
+
+class Reject(NamedTuple):
+    """A row that is not loaded: its line (or row) in the file from 1, why, and its raw text."""
+
+    line: int
+    reason: str
+    raw: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of one file: as published, and what each means (``None``: nothing that is declared)."""
+
+    names: tuple[str, ...]
+    columns: tuple[Column | None, ...]
+    width: int
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Published names that no declared column knows, but pandas' index columns."""
+        pairs = zip(self.names, self.columns, strict=True)
+        names = (name.strip() for name, column in pairs if column is None and key(name) not in INDEX_COLUMNS)
+        return tuple(name.replace("\x00", "\ufffd") for name in names)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """A distinct name for every field of a row; fields beyond the published names included."""
+        return tuple(f"f{index}" for index in range(self.width))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some rows of a file, still raw: whole lines of CSV, or a batch of Parquet. ``first`` is its first line or row."""
+
+    first: int
+    data: bytes | pa.RecordBatch
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A parsed block: ``columns`` holds, by canonical name, the arrays of its published columns, each ``count`` long.
+
+    ``surplus`` are fields beyond the published names, which must be empty. ``broken`` are lines that are no rows.
+    ``originals`` returns (line number, raw text) of the rows at the given indices.
+    """
+
+    count: int
+    columns: dict[str, list[pa.Array]]
+    surplus: list[pa.Array]
+    broken: list[Reject]
+    originals: Callable[[Sequence[int]], list[tuple[int, str]]]
+
+
+def find_layout(names: Sequence[str], columns: Sequence[Column], path: Path, width: int) -> Layout:
+    """Find what each published name means; rows are ``width`` fields wide.
+
+    Raises ``SchemaDrift`` when no name means a required column.
+    """
+    meaning = {name: column for column in columns for name in column.keys}
+    found = tuple(meaning.get(key(name)) for name in names)
+    for column in columns:
+        if column.required and column not in found:
+            message = f"{path.name}: no column means {column.name}; its columns begin {','.join(names)[:80]!r}."
+            raise SchemaDrift(message, f"Known names: {', '.join((column.name, *column.aliases))}.")
+    return Layout(tuple(names), found, width)
+
+
+def refuse_other_kinds(head: bytes, path: Path) -> None:
+    """Raise ``CorruptFile`` if a file's first bytes are of another kind than its name says."""
+    begin = head.removeprefix(BOM).lstrip()[:15].lower()
+    for mark, kind in _KINDS.items():
+        if begin.startswith(mark) and f".{kind.lower()}" != path.suffix:
+            message = f"{path.name} is {kind}, not what its name says."
+            raise CorruptFile(message, "It may be an error or log-in page, or misnamed: fetch it again.")
+
+
+def shown(array: pa.Array) -> list[Any]:
+    """Return values for people to read, of which any may be one that Python can't hold."""
+    try:
+        return list(array.to_pylist())
+    except (ValueError, OverflowError):
+        return [_shown(scalar) for scalar in array]
+
+
+def _shown(scalar: pa.Scalar) -> Any:
+    while isinstance(scalar, pa.DictionaryScalar):
+        scalar = scalar.value
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return scalar.as_buffer().to_pybytes().decode("utf-8", "backslashreplace")
+    except (ValueError, OverflowError):
+        return scalar.cast(pa.string()).as_py()

@@ -1,0 +1,100 @@
+"""Parquet becomes blocks of rows: batch by batch, only the columns that mean something."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nyctaxi_etl.arrays import array as array_of
+from nyctaxi_etl.errors import CorruptFile
+from nyctaxi_etl.layout import Block, Rows, find_layout, refuse_other_kinds, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from nyctaxi_etl.schema import Column
+
+BATCH_ROWS = 65_536
+PAGE_BYTES = 1 << 20
+_HEAD_BYTES = 1_000
+# Arrow says OSError for damaged metadata and pages; a path that can't be opened has failed before.
+_BROKEN: tuple[type[Exception], ...] = (OSError, pa.ArrowException, UnicodeDecodeError)
+
+
+class ParquetFile:
+    """A Parquet file: its layout and its batches."""
+
+    def __init__(self, path: Path, columns: Sequence[Column]) -> None:
+        self.path = path
+        with _opened(path) as file:
+            names, kinds = file.schema_arrow.names, file.schema_arrow.types
+        self.layout = find_layout(names, columns, path, width=len(names))
+        # A month in which a column is empty has it without a type: airport_fee until 2020-11, ehail_fee until 2023-01.
+        found = zip(names, kinds, self.layout.columns, strict=True)
+        self._known = {name: column for name, kind, column in found if column and not pa.types.is_null(kind)}
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The names of the declared columns that the file has values for."""
+        return frozenset(column.name for column in self._known.values())
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the file's rows in order, only the columns that mean something."""
+        first = 1
+        with _opened(self.path) as file:
+            batches = file.iter_batches(BATCH_ROWS, columns=list(self._known))
+            while (batch := _next(batches, self.path)) is not None:
+                yield Block(first, batch)
+                first += batch.num_rows
+
+    def parse(self, block: Block) -> list[Rows]:
+        """Sort a batch's columns by what they mean."""
+        batch = block.data
+        assert isinstance(batch, pa.RecordBatch)  # noqa: S101 - tells the type checker which half of Block it is
+        columns: dict[str, list[pa.Array]] = {}
+        for name, array in zip(batch.schema.names, batch.columns, strict=True):
+            columns.setdefault(self._known[name].name, []).append(array)
+        return [Rows(batch.num_rows, columns, [], [], partial(_originals, batch, block.first))]
+
+
+def _originals(batch: pa.RecordBatch, first: int, indices: Sequence[int]) -> list[tuple[int, str]]:
+    picked = batch.take(array_of([str(index) for index in indices], pa.int64()))
+    rows = zip(*(shown(column) for column in picked.columns), strict=True)
+    texts = (json.dumps(dict(zip(batch.schema.names, row, strict=True)), default=str) for row in rows)
+    return [(first + index, text) for index, text in zip(indices, texts, strict=True)]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    with pa.OSFile(str(path)) as source:
+        try:
+            # Without pre_buffer and with a buffer, a row group of a whole month is read page by page. Spark's 96-bit
+            # timestamps would overflow in the year 2262 if they were read as nanoseconds.
+            file = pq.ParquetFile(source, pre_buffer=False, buffer_size=PAGE_BYTES, coerce_int96_timestamp_unit="us")
+        except _BROKEN as error:
+            refuse_other_kinds(_head(path), path)
+            raise _damaged(path, error) from error
+        with file:
+            yield file
+
+
+def _next(batches: Iterator[pa.RecordBatch], path: Path) -> pa.RecordBatch | None:
+    try:
+        return next(batches, None)
+    except _BROKEN as error:
+        raise _damaged(path, error) from error
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(_HEAD_BYTES)
+
+
+def _damaged(path: Path, error: Exception) -> CorruptFile:
+    return CorruptFile(f"{path.name} is not a whole Parquet file: {str(error).splitlines()[0]}", "Fetch it again.")

@@ -1,0 +1,50 @@
+"""What several test modules share: one Postgres a session, with a fresh database for each test; Prefect's servers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from support.postgres import postgres_server
+from support.prefect import harness, prefect_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.postgres import PostgresServer
+    from support.prefect import PrefectServer
+
+
+@pytest.fixture(scope="session")
+def postgres_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """The session's Postgres; its log is in pytest's folder."""
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_session: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresServer]:
+    """The server with an empty database as its own, and its password where every client looks for it."""
+    monkeypatch.setenv("PGPASSWORD", postgres_session.password)
+    name = postgres_session.new_database()
+    yield replace(postgres_session, database=name)
+    # A hundred databases take longer to write down when the server stops than the tests did.
+    with psycopg.connect(postgres_session.dsn(), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture(scope="session")
+def prefect_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """The session's ``prefect server start``, for commands in processes of their own."""
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def prefect_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """The session's server for flows that run in this process."""
+    with harness(tmp_path_factory.mktemp("prefect-here")) as server:
+        yield server

@@ -1,0 +1,81 @@
+"""The command as users run it: a process of its own, in a folder of its own, with an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nyctaxi_etl
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SECONDS = 120
+COMMAND = [sys.executable, "-m", "nyctaxi_etl"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a finished command left: exit code, both outputs, and how long it took."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one JSON object that stdout is."""
+        document: dict[str, Any] = json.loads(self.out)
+        return document
+
+    @property
+    def error(self) -> str:
+        """The line that says what is wrong."""
+        lines = [line for line in self.err.splitlines() if line.startswith("Error: ")]
+        assert len(lines) == 1, self.err
+        return lines[0]
+
+
+def environment(folder: Path, settings: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return this process' environment without anyone's settings, Prefect's home in ``folder``, and ``settings``."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("NYCTAXI_", "PREFECT_"))}
+    # The folder that this process has the package from, in case it is not installed.
+    ours = {"PYTHONPATH": str(Path(nyctaxi_etl.__file__).parents[1]), "PREFECT_HOME": str(folder / "prefect")}
+    return {**clean, **ours, **(settings or {})}
+
+
+def nyctaxi(*arguments: str, folder: Path, settings: Mapping[str, str] | None = None) -> Done:
+    """Run the command in ``folder``, with ``settings`` in its environment."""
+    started = time.monotonic()
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env=environment(folder, settings),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+
+
+def start(*arguments: str, folder: Path, settings: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start the command as a terminal does, in a process group of its own."""
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env=environment(folder, settings),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )

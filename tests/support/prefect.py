@@ -1,0 +1,127 @@
+"""A real Prefect server for as long as a ``with`` block lasts, and what it knows of the runs that it saw."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from support.postgres import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+START_SECONDS = 120
+STOP_SECONDS = 10
+# Task runs reach the server as events, a moment after they ended.
+SETTLE_SECONDS = 20
+QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "CRITICAL"}
+
+
+@dataclass(frozen=True)
+class PrefectServer:
+    """A running server: the address of its API, and the folder that it and its clients keep things in."""
+
+    api: str
+    home: Path
+
+    def environment(self) -> dict[str, str]:
+        """Return what a command needs in its environment to use this server."""
+        return {"PREFECT_API_URL": self.api, "PREFECT_HOME": str(self.home)}
+
+    def ask(self, kind: str, **where: Any) -> list[dict[str, Any]]:
+        """Return what the server has of ``flow_runs``, ``task_runs``, ``artifacts``, ``logs``, filtered, by time."""
+        answer = httpx.post(f"{self.api}/{kind}/filter", json=where, timeout=30)
+        answer.raise_for_status()
+        found: list[dict[str, Any]] = answer.json()
+        return sorted(found, key=lambda one: str(one.get("timestamp") or one["created"]))
+
+    def flow_run(self, name: str) -> dict[str, Any]:
+        """Return the last run of the flow ``name``."""
+        return self.ask("flow_runs", flows={"name": {"any_": [name]}})[-1]
+
+    def task_runs(self, flow_run: dict[str, Any], count: int) -> dict[str, dict[str, Any]]:
+        """Return the flow run's task runs by name, once there are ``count`` of them, all ended."""
+        end = time.monotonic() + SETTLE_SECONDS
+        while True:
+            runs = self.ask("task_runs", flow_runs={"id": {"any_": [flow_run["id"]]}})
+            if len(runs) >= count and all(run["end_time"] for run in runs):
+                return {run["name"]: run for run in runs}
+            assert time.monotonic() < end, [(run["name"], run["state_name"]) for run in runs]
+            time.sleep(0.2)
+
+    def artifacts(self, flow_run: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return the flow run's artifacts by key, but for the results that Prefect lists among them."""
+        found = self.ask("artifacts", artifacts={"flow_run_id": {"any_": [flow_run["id"]]}})
+        return {artifact["key"]: artifact for artifact in found if artifact["key"]}
+
+
+@contextmanager
+def prefect_server(home: Path) -> Iterator[PrefectServer]:
+    """Start ``prefect server start`` on a free port, its database in ``home``, and stop it in the end."""
+    port = free_port()
+    server = PrefectServer(f"http://127.0.0.1:{port}/api", home)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    with (home / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            env={**environment, **QUIET, "PREFECT_HOME": str(home), "PREFECT_UI_ENABLED": "false"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        _wait_ready(process, server)
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_ready(process: subprocess.Popen[bytes], server: PrefectServer) -> None:
+    end = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < end:
+        try:
+            if httpx.get(f"{server.api}/health", timeout=5).is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    process.kill()
+    message = f"Prefect did not start: {(server.home / 'server.log').read_text()}"
+    raise RuntimeError(message)
+
+
+@contextmanager
+def harness(home: Path) -> Iterator[PrefectServer]:
+    """Give flows that run in this process Prefect's own test server, and ``home`` for what they keep."""
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_HOME,
+        PREFECT_LOCAL_STORAGE_PATH,
+        PREFECT_LOGGING_LEVEL,
+        PREFECT_SERVER_ANALYTICS_ENABLED,
+        temporary_settings,
+    )
+    from prefect.testing.utilities import prefect_test_harness
+
+    ours: dict[Any, Any] = {
+        PREFECT_HOME: home,
+        PREFECT_LOCAL_STORAGE_PATH: home / "storage",
+        PREFECT_LOGGING_LEVEL: "INFO",
+        PREFECT_SERVER_ANALYTICS_ENABLED: False,
+    }
+    with temporary_settings(updates=ours), prefect_test_harness(server_startup_timeout=START_SECONDS):
+        yield PrefectServer(str(PREFECT_API_URL.value()), home)

@@ -1,0 +1,146 @@
+"""Settings from the environment and ``.env``, and what Prefect is told before it is imported."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nyctaxi_etl import config
+from nyctaxi_etl.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TELEMETRY = "PREFECT_SERVER_ANALYTICS_ENABLED"
+SECRET = "s3cr3t-pw"  # noqa: S105 - nobody's
+
+
+@pytest.fixture(autouse=True)
+def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read nobody's settings: an empty folder, and an environment without ours and Prefect's."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith(("NYCTAXI_", "PREFECT_", "DO_NOT_TRACK"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    # What a call sets is taken back with the test.
+    for name in (TELEMETRY, "DO_NOT_TRACK", "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    for name in ("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "PREFECT_SERVER_LOGGING_LEVEL"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+def test_defaults() -> None:
+    """Without any setting the defaults are those of the help."""
+    found = config.settings()
+    assert (found.months, found.source, found.to, found.jobs, str(found.data_dir)) == (
+        *("1-12", "tlc", "duckdb", 2),
+        "data",
+    )
+    assert not any((found.force, found.dry_run, found.json_, found.direct, found.verbose, found.debug, found.check))
+
+
+def test_environment_over_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment wins over .env; names are read without case; other programs' lines are nobody's business."""
+    (tmp_path / ".env").write_text("NYCTAXI_COLOR=green\nnyctaxi_jobs=3\nSECRET_OF_ANOTHER=1\nNYCTAXI_JSON=yes\n")
+    monkeypatch.setenv("NYCTAXI_COLOR", "yellow")
+    found = config.settings()
+    assert (found.color, found.jobs, found.json_) == ("yellow", 3, True)
+    assert config.manner().json_
+
+
+def test_an_empty_line_sets_nothing(tmp_path: Path) -> None:
+    """A line that is left empty in a copy of .env.example is as good as none."""
+    (tmp_path / ".env").write_text("NYCTAXI_JOBS=\nNYCTAXI_POSTGRES_PORT=\nNYCTAXI_DIRECT=\n")
+    found = config.settings()
+    assert (found.jobs, found.postgres_port, found.direct) == (2, 5432, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("JOBS", SECRET), ("JOBS", "65"), ("JSON", SECRET), ("POSTGRES_PORT", "0"), ("MAX_UNPARSABLE", "5")],
+)
+def test_wrong_settings_are_named_without_their_value(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each wrong setting is named as users write it, with what it should be, never with what it is."""
+    monkeypatch.setenv(f"NYCTAXI_{name}", value)
+    with pytest.raises(UsageError) as caught:
+        config.settings()
+    assert f"NYCTAXI_{name}: Input should be" in caught.value.message
+    assert SECRET not in str(caught.value) + caught.value.hint
+    assert ".env" in caught.value.hint
+
+
+def test_how_to_answer_is_known_where_all_else_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``manner`` reads json and debug alone, and is the default where those are wrong themselves."""
+    monkeypatch.setenv("NYCTAXI_JOBS", "many")
+    monkeypatch.setenv("NYCTAXI_DEBUG", "1")
+    assert config.manner().debug
+    monkeypatch.setenv("NYCTAXI_JSON", "perhaps")
+    assert (config.manner().json_, config.manner().debug) == (False, False)
+    (tmp_path / ".env").write_bytes(b"NYCTAXI_POSTGRES_PASSWORD=\xff\n")
+    assert not config.manner().json_
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    """A .env in another encoding is a usage error, not a bug, and shows nothing of what it holds."""
+    (tmp_path / ".env").write_bytes(f"NYCTAXI_POSTGRES_PASSWORD={SECRET}\n".encode("utf-16"))
+    with pytest.raises(UsageError, match=r"^\.env can't be read"):
+        config.settings()
+
+
+def test_the_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither printing nor dumping the settings shows the password."""
+    monkeypatch.setenv("NYCTAXI_POSTGRES_PASSWORD", SECRET)
+    found = config.settings()
+    assert found.postgres_password.get_secret_value() == SECRET
+    assert SECRET not in f"{found!r} {found} {found.model_dump_json()}"
+
+
+def test_telemetry_is_off() -> None:
+    """Prefect's telemetry is off, of the server and of its clients, where the user has said nothing."""
+    config.prepare_prefect(console=False)
+    assert (os.environ[TELEMETRY], os.environ["DO_NOT_TRACK"]) == ("false", "1")
+    assert int(os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"]) >= 60
+
+
+def test_telemetry_as_the_user_decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the user said, in the environment or in a file that Prefect reads, stays as it is."""
+    monkeypatch.setenv(TELEMETRY, "true")
+    config.prepare_prefect(console=False)
+    assert os.environ[TELEMETRY] == "true"
+    assert "DO_NOT_TRACK" not in os.environ
+    monkeypatch.delenv(TELEMETRY)
+    texts = {
+        "prefect/profiles.toml": f'active = "mine"\n[profiles.mine]\n{TELEMETRY} = "true"\n',
+        "prefect.toml": "[server]\nanalytics_enabled = true\n",
+        "pyproject.toml": "[tool.prefect.server]\nanalytics_enabled = true\n",
+        ".env": f"{TELEMETRY}=true\n",
+    }
+    for name, text in texts.items():
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+        config.prepare_prefect(console=False)
+        assert TELEMETRY not in os.environ, name
+        assert "DO_NOT_TRACK" not in os.environ, name
+        file.unlink()
+
+
+def test_prefects_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect's log is kept off the console unless it is wanted, and what the user set stays."""
+    name = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
+    config.prepare_prefect(console=True)
+    assert name not in os.environ
+    monkeypatch.setenv(name, "WARNING")
+    config.prepare_prefect(console=False)
+    assert os.environ[name] == "WARNING"
+
+
+def test_a_server_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PREFECT_API_URL names a server, so that none is started."""
+    assert not config.has_prefect_server()
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4200/api")
+    assert config.has_prefect_server()

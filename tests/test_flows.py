@@ -1,0 +1,220 @@
+"""The flow on a real Prefect: names, states, retries, cache, artifacts, and what is asked before anything moves."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+
+from nyctaxi_etl import pipeline
+from nyctaxi_etl.errors import NotPublished, Transient, UsageError
+from nyctaxi_etl.model import Color, Partition
+from nyctaxi_etl.progress import Event, listening
+from support.months import publish
+from support.web import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from nyctaxi_etl.model import RawFile, Staged
+    from nyctaxi_etl.report import LoadReport
+    from support.prefect import PrefectServer
+
+WAIT_SECONDS = 20
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a flow runs: with the folder ``source``, which holds January and February 2021 of fhv."""
+    monkeypatch.chdir(tmp_path)
+    publish(tmp_path / "source", "2021-01", 20, "B00001")
+    publish(tmp_path / "source", "2021-02", 30, "B00002")
+    return tmp_path
+
+
+def run(months: list[int], source: str = "source", **more: Any) -> tuple[Any, LoadReport]:
+    """Run the flow for months of 2021 of fhv; return its state and its report."""
+    from nyctaxi_etl import flows
+
+    given: dict[str, Any] = {"year": [2021], "months": months, "source": source, **more}
+    state: Any = flows.ingest(color=[Color.FHV], return_state=True, **given)
+    return state, state.result(raise_on_failure=False)
+
+
+def outcomes(report: LoadReport) -> list[str]:
+    """Return the outcomes of a report's months."""
+    return [result.outcome for result in report.results]
+
+
+def test_a_run_as_prefect_shows_it(prefect_here: PrefectServer, folder: Path) -> None:
+    """Names carry the partition, the plan comes first with the real table, and the numbers are left as artifacts."""
+    state, report = run([1, 2])
+    assert (state.name, state.message, outcomes(report)) == ("Completed", "2 loaded", ["loaded", "loaded"])
+    flow_run = prefect_here.flow_run("ingest")
+    assert flow_run["name"] == "ingest fhv 2021 1-2 to duckdb"
+    tasks = prefect_here.task_runs(flow_run, 7)
+    steps = {f"{step} fhv/2021-0{number}" for step in ("extract", "transform", "load") for number in (1, 2)}
+    (plan_task,) = set(tasks) - steps
+    assert set(tasks) - {plan_task} == steps
+    plan = prefect_here.flow_run("log-plan")
+    assert plan["name"] == "plan fhv_taxi_data"
+    assert plan["parameters"] == {"table": "fhv_taxi_data", "months": ["fhv/2021-01", "fhv/2021-02"]}
+    assert plan["end_time"] < min(tasks[step]["start_time"] for step in steps)
+    artifacts = prefect_here.artifacts(flow_run)
+    assert {key: artifact["type"] for key, artifact in artifacts.items()} == {
+        "load-report": "table",
+        "month-fhv-2021-01": "markdown",
+        "month-fhv-2021-02": "markdown",
+    }
+    assert '"rows_loaded": 20' in artifacts["load-report"]["data"]
+    assert "rows_loaded: 30" in artifacts["month-fhv-2021-02"]["data"]
+    with duckdb.connect(str(folder / "data" / "nyctaxi.duckdb")) as connection:
+        run_ids = connection.execute("SELECT DISTINCT run_id FROM nyctaxi_loads").fetchall()
+    assert run_ids == [(flow_run["id"],)]
+
+
+@pytest.mark.usefixtures("folder")
+def test_missing_months_fail_the_run(prefect_here: PrefectServer) -> None:
+    """Months that are not there fail the run by a message that counts; the others are loaded; a re-run is quick."""
+    state, report = run([1, 2, 3])
+    assert (state.type.value, state.message) == ("FAILED", "2 loaded, 1 missing")
+    assert outcomes(report) == ["loaded", "loaded", "missing"]
+    flow_run = prefect_here.flow_run("ingest")
+    assert (flow_run["state_type"], flow_run["state"]["message"]) == ("FAILED", "2 loaded, 1 missing")
+    artifacts = prefect_here.artifacts(flow_run)
+    assert "not in the folder" in artifacts["load-report"]["data"]
+    assert "not in the folder" in artifacts["month-fhv-2021-03"]["data"]
+    assert outcomes(run([1, 2])[1]) == ["unchanged", "unchanged"]
+
+
+@pytest.mark.usefixtures("prefect_here")
+def test_months_run_side_by_side(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two jobs both months are in the same step at once."""
+    meeting = threading.Barrier(2, timeout=WAIT_SECONDS)
+
+    def meet(job: pipeline.Job, raw: RawFile, folder: Path) -> Staged:
+        meeting.wait()
+        return real(job, raw, folder)
+
+    real = pipeline.transform
+    monkeypatch.setattr(pipeline, "transform", meet)
+    assert outcomes(run([1, 2], jobs=2, to=f"duckdb:///{folder / 'side.duckdb'}")[1]) == ["loaded", "loaded"]
+
+
+@pytest.mark.usefixtures("prefect_here", "folder")
+@pytest.mark.parametrize(("kind", "attempts"), [(Transient, 4), (NotPublished, 1)])
+def test_only_what_may_pass_is_tried_again(
+    kind: type[Transient | NotPublished], attempts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three retries for a passing error, none for another; each retry is told, so that the pause is explained."""
+    from nyctaxi_etl import flows
+
+    made: list[Partition] = []
+    events: list[Event] = []
+
+    def broken(_job: pipeline.Job, partition: Partition) -> RawFile:
+        made.append(partition)
+        message = f"{partition}: no."
+        raise kind(message)
+
+    monkeypatch.setattr(pipeline, "extract", broken)
+    monkeypatch.setattr(flows.extract, "retry_delay_seconds", 0)
+    with listening(events.append):
+        _, report = run([1])
+    assert len(made) == attempts
+    assert outcomes(report) == ["failed" if kind is Transient else "missing"]
+    assert sum("Trying again" in event.note for event in events) == attempts - 1
+
+
+def test_retries_are_spread() -> None:
+    """The pauses between attempts grow, and are never the same for two months."""
+    from nyctaxi_etl import flows
+
+    for task in (flows.extract, flows.load):
+        assert task.retries == 3
+        delays = task.retry_delay_seconds
+        assert isinstance(delays, list)
+        assert delays == sorted(set(delays))
+        assert len(delays) == 3
+        assert task.retry_jitter_factor
+    assert flows.extract.cache_expiration is not None
+    assert flows.extract.cache_expiration.total_seconds() == 24 * 3600
+
+
+@pytest.mark.usefixtures("prefect_here")
+def test_extract_is_cached_while_its_file_is_there(folder: Path) -> None:
+    """A second run asks nobody for a file that it has; gone, changed or forced, the file is fetched again."""
+    with serving(folder / "source") as site:
+
+        def requests(action: Callable[[], object]) -> int:
+            before = len(site.hits)
+            action()
+            return len(site.hits) - before
+
+        assert requests(lambda: run([1], site.url)) > 0
+        (raw,) = (folder / "data" / "raw").rglob("fhv_tripdata_2021-01.csv")
+        assert requests(lambda: run([1], site.url)) == 0
+        raw.unlink()
+        assert requests(lambda: run([1], site.url)) > 0
+        assert raw.exists()
+        raw.write_bytes(raw.read_bytes() + b"B00001,2021-01-01 00:00:00,2021-01-01 00:10:00,1,265,\n")
+        assert requests(lambda: run([1], site.url)) > 0
+        assert raw.read_text().count("\n") == 21
+        assert requests(lambda: run([1], site.url, force=True)) > 0
+        assert requests(lambda: run([1], site.url, data_dir=folder / "elsewhere")) > 0
+
+
+def test_parameters_are_choices() -> None:
+    """What Prefect's UI asks for: colours of the four, months from 1 to 12."""
+    from nyctaxi_etl import flows
+
+    schema = flows.ingest.parameters.model_dump()
+    assert schema["required"] == ["color", "year", "months"]
+    assert schema["definitions"]["Color"]["enum"] == ["yellow", "green", "fhv", "fhvhv"]
+    months = schema["properties"]["months"]["items"]
+    assert (months["type"], months["minimum"], months["maximum"]) == ("integer", 1, 12)
+    assert all(schema["properties"][name].get("description") for name in schema["properties"])
+
+
+@pytest.mark.usefixtures("prefect_here", "folder")
+@pytest.mark.parametrize("wrong", [{"color": ["pink"]}, {"months": [13]}, {"year": []}, {"jobs": 0}])
+def test_wrong_parameters_are_refused(wrong: dict[str, Any]) -> None:
+    """A parameter that is no choice never becomes a run of a task."""
+    from prefect.exceptions import ParameterTypeError
+
+    from nyctaxi_etl import flows
+
+    given: dict[str, Any] = {"color": ["fhv"], "year": [2021], "months": [1], "source": "source"}
+    with pytest.raises(ParameterTypeError):
+        flows.ingest(**{**given, **wrong})
+
+
+@pytest.mark.usefixtures("prefect_here", "folder")
+@pytest.mark.parametrize("to", ["block:not-registered", "postgresql://me:s3cr3t-pw@host/x"])
+def test_a_wrong_destination_is_found_first(to: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block that isn't registered, or an address with a password, is refused before anything is fetched."""
+
+    def fetched(*_: object) -> RawFile:
+        raise AssertionError
+
+    monkeypatch.setattr(pipeline, "extract", fetched)
+    state, error = run([1], to=to)
+    assert state.is_failed()
+    assert isinstance(error, UsageError)
+    assert "s3cr3t-pw" not in f"{state.message} {error} {error.hint}"
+
+
+@pytest.mark.usefixtures("prefect_here", "folder")
+def test_notes_of_months_left_out_are_logged(prefect_here: PrefectServer) -> None:
+    """The plan holds the months that there are; those left out don't fail the run."""
+    from nyctaxi_etl import flows
+
+    state = flows.ingest(
+        color=[Color.FHV, Color.FHVHV], year=[2019], months=[1], source="sample", data_dir="data", return_state=True
+    )
+    assert state.is_completed()
+    assert prefect_here.flow_run("log-plan")["parameters"]["months"] == ["fhv/2019-01"]
+    assert prefect_here.flow_run("ingest")["name"] == "ingest fhv+fhvhv 2019 1 to duckdb"

@@ -1,0 +1,559 @@
+"""The promise of every warehouse: a month is wholly the old or the new one, others are untouched, twice is once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from threading import Barrier
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nyctaxi_etl.datasets import DATASETS, FHV
+from nyctaxi_etl.errors import CorruptFile, NycTaxiError, QualityError, UsageError, WarehouseError
+from nyctaxi_etl.ledger import LEDGER_TABLE, LedgerRow
+from nyctaxi_etl.model import Color
+from nyctaxi_etl.pipeline import run_months
+from nyctaxi_etl.progress import Event, listening
+from nyctaxi_etl.report import PartitionResult
+from nyctaxi_etl.schema import Column
+from nyctaxi_etl.warehouses import open_warehouse
+from nyctaxi_etl.warehouses.duckdb import DuckDB
+from support.loading import Loading, ingest, job_of
+from support.months import TRIPS, publish, stage_rows, trips
+from support.places import PLACES, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from nyctaxi_etl.model import Partition, Staged
+    from nyctaxi_etl.schema import Dataset
+
+JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest) -> Place:
+    """An empty warehouse of each kind."""
+    return PLACES[request.param](request)
+
+
+@pytest.fixture
+def old(place: Place, tmp_path: Path) -> list[tuple[Any, ...]]:
+    """What ``trips`` holds once January's trips 1 to 3 and February's 4 and 5 are loaded."""
+    put(place, stage_rows(tmp_path, "2021-01", trips([1, 2, 3])), run_id="old")
+    put(place, stage_rows(tmp_path, "2021-02", trips([4, 5])), run_id="old")
+    return monthly(JANUARY, [1, 2, 3]) + monthly(FEBRUARY, [4, 5])
+
+
+def put(place: Place, staged: Staged, dataset: Dataset = TRIPS, table: str = "trips", run_id: str = "run") -> int:
+    """Replace the staged month in ``table``."""
+    with place.open() as warehouse:
+        return warehouse.replace(table, dataset, staged, run_id)
+
+
+def ledger(place: Place, table: str = "trips") -> tuple[LedgerRow, ...]:
+    """Return what the ledger says of ``table``."""
+    with place.open() as warehouse:
+        return warehouse.loaded(table)
+
+
+def monthly(month: date, numbers: Sequence[int]) -> list[tuple[Any, ...]]:
+    """Return the rows that a table holds of a month of these trips."""
+    return [(*row, month) for row in trips(numbers)]
+
+
+@contextmanager
+def failing_at_row(row: int, error: BaseException) -> Iterator[None]:
+    """Raise ``error`` in the midst of a load, once ``row`` rows are on their way."""
+
+    def listen(event: Event) -> None:
+        if event.step == "load" and event.done >= row:
+            raise error
+
+    with listening(listen):
+        yield
+
+
+# -- one month --------------------------------------------------------------------------------------------------------
+
+
+def test_a_first_load_makes_the_table(place: Place, tmp_path: Path) -> None:
+    """Nothing has to be there before, and the number of rows comes back."""
+    assert ledger(place) == ()
+    assert put(place, stage_rows(tmp_path, "2021-01", trips([1, 2, 3]))) == 3
+    assert place.rows("trips", TRIPS) == monthly(JANUARY, [1, 2, 3])
+
+
+def test_an_empty_warehouse_is_not_made_by_looking(place: Place) -> None:
+    """To ask what is loaded leaves no file behind."""
+    assert ledger(place) == ()
+    assert not list(place.data_dir.glob("trips.*"))
+
+
+def test_the_ledger_row_tells_all(place: Place, tmp_path: Path) -> None:
+    """Every field is what was staged, and the time is now."""
+    staged = stage_rows(tmp_path, "2021-01", trips([1, 2, 3]), rejected=2)
+    put(place, staged, run_id="a run")
+    (row,) = ledger(place)
+    passed = datetime.now(UTC).replace(tzinfo=None) - row.loaded_at
+    assert timedelta(0) <= passed < timedelta(minutes=1)
+    assert row == LedgerRow(
+        table_name="trips",
+        color="green",
+        file_month=JANUARY,
+        source="folder",
+        source_url=staged.raw.url,
+        source_etag='"an-etag"',
+        source_last_modified="Sat, 01 May 2021 00:00:00 GMT",
+        source_bytes=staged.raw.bytes,
+        source_sha256=staged.raw.sha256,
+        dataset_version=TRIPS.version,
+        rules=TRIPS.rules_id,
+        rows_read=5,
+        rows_rejected=2,
+        rows_loaded=3,
+        unknown_columns="left,right",
+        loaded_at=row.loaded_at,
+        run_id="a run",
+    )
+    assert row.holds(staged.raw, TRIPS)
+
+
+@pytest.mark.usefixtures("old")
+def test_twice_is_once(place: Place, tmp_path: Path) -> None:
+    """A month replaced again is the new one alone, in the table and in the ledger; the other month stays."""
+    for _ in range(2):
+        assert put(place, stage_rows(tmp_path, "2021-01", trips([7, 8]))) == 2
+    assert place.rows("trips", TRIPS) == monthly(FEBRUARY, [4, 5]) + monthly(JANUARY, [7, 8])
+    kept = [(row.file_month, row.rows_loaded, row.run_id) for row in ledger(place)]
+    assert kept == [(JANUARY, 2, "run"), (FEBRUARY, 2, "old")]
+
+
+@pytest.mark.usefixtures("old")
+def test_a_month_may_have_no_rows_left(place: Place, tmp_path: Path) -> None:
+    """A month of which every row was rejected is loaded: empty."""
+    assert put(place, stage_rows(tmp_path, "2021-01", [], rejected=4)) == 0
+    assert place.rows("trips", TRIPS) == monthly(FEBRUARY, [4, 5])
+    assert [(row.rows_read, row.rows_loaded) for row in ledger(place)] == [(4, 0), (2, 2)]
+
+
+@pytest.mark.parametrize("color", Color)
+def test_values_come_back_exactly(place: Place, color: Color, tmp_path: Path) -> None:
+    """Every declared column keeps its extremes, its nulls and any text."""
+    dataset = DATASETS[color]
+    extremes = [EXTREMES[column.types.arrow] for column in dataset.columns]
+    rows = list(zip(*([*values, None] for values in extremes), strict=True))
+    put(place, stage_rows(tmp_path, "2021-01", rows, dataset), dataset)
+    found = place.rows("trips", dataset)
+    assert sorted(found, key=repr) == sorted(((*row, JANUARY) for row in rows), key=repr)
+
+
+EXTREMES: Mapping[str, list[Any]] = {
+    "int16": [-32768, 0, 1, 32767],
+    "int32": [-(2**31), 0, 1, 2**31 - 1],
+    "double": [-0.01, 0.1 + 0.2, 1e308, float("inf")],
+    "string": ["", 'Señor O\'Brien "🚕" 東京', "a\tb\\N\r\n:x %s {}; --", "NULL"],
+    "timestamp[us]": [
+        datetime(1900, 1, 1),  # noqa: DTZ001 - published without a zone, as those below
+        datetime(2009, 1, 1, 0, 0, 0, 1),  # noqa: DTZ001
+        datetime(2021, 3, 14, 2, 30),  # noqa: DTZ001 - does not exist in New York
+        datetime(3019, 12, 31, 23, 59, 59, 999999),  # noqa: DTZ001
+    ],
+}
+
+
+@pytest.mark.parametrize("table", ["staged", "order", "x" * 48, "a\"b'c; DROP TABLE trips --", "%s :x {}"])
+def test_any_name_is_quoted(place: Place, table: str, tmp_path: Path) -> None:
+    """A table may be called as a word of SQL, or of ours, or worse; nothing of it is taken for a statement."""
+    for numbers in ([1, 2], [3]):
+        put(place, stage_rows(tmp_path, "2021-01", trips(numbers)), table=table)
+    assert place.rows(table, TRIPS) == monthly(JANUARY, [3])
+    assert [row.table_name for row in ledger(place, table)] == [table]
+
+
+def test_a_query_is_taken_as_it_is(place: Place, tmp_path: Path) -> None:
+    """Colons and percent signs in it are the user's own."""
+    put(place, stage_rows(tmp_path, "2021-01", trips([1])))
+    assert place.query("SELECT ' :x %s %', 5 % 3 FROM trips") == [(" :x %s %", 2)]
+
+
+def test_a_query_that_fails_is_told(place: Place, tmp_path: Path) -> None:
+    """What the database says of it is the message."""
+    put(place, stage_rows(tmp_path, "2021-01", trips([1])))
+    with pytest.raises(WarehouseError, match="tripz"):
+        place.query("SELECT * FROM tripz")
+
+
+def test_a_ledger_of_another_make_is_told(place: Place, tmp_path: Path) -> None:
+    """A table that a user happens to call as we call the ledger is told, not stumbled over."""
+    place.by_hand(f"CREATE TABLE {LEDGER_TABLE} AS SELECT 1 AS weight")
+    with pytest.raises(WarehouseError):
+        put(place, stage_rows(tmp_path, "2021-01", trips([1])))
+    assert place.query(f"SELECT * FROM {LEDGER_TABLE}") == [(1,)]
+
+
+# -- what was there before --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("old")
+def test_a_dropped_table_is_not_loaded(place: Place, tmp_path: Path) -> None:
+    """What the ledger says of a table that a user dropped doesn't count, and is forgotten when it is made anew."""
+    place.by_hand("DROP TABLE trips")
+    assert ledger(place) == ()
+    put(place, stage_rows(tmp_path, "2021-01", trips([9])))
+    assert place.rows("trips", TRIPS) == monthly(JANUARY, [9])
+    assert [row.file_month for row in ledger(place)] == [JANUARY]
+
+
+@pytest.mark.usefixtures("old")
+def test_a_dropped_ledger_is_made_anew_or_told(place: Place, tmp_path: Path) -> None:
+    """Without the ledger nothing counts as loaded; the table is ours still, or refused where that can't be known."""
+    place.by_hand(f"DROP TABLE {LEDGER_TABLE}")
+    assert ledger(place) == ()
+    if not place.comments:
+        with pytest.raises(WarehouseError, match="trips"):
+            put(place, stage_rows(tmp_path, "2021-01", trips([9])))
+        return
+    put(place, stage_rows(tmp_path, "2021-01", trips([9])))
+    assert place.rows("trips", TRIPS) == monthly(FEBRUARY, [4, 5]) + monthly(JANUARY, [9])
+
+
+def test_a_gained_column_is_added(place: Place, old: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    """A column that the dataset gains is null in the months loaded before."""
+    wider = replace(TRIPS, columns=(Column("tip", "money"), *TRIPS.columns, Column("flag", "text")))
+    row = (0.5, *trips([6])[0], "Y")
+    put(place, stage_rows(tmp_path, "2021-03", [row], wider), wider)
+    assert place.rows("trips", TRIPS) == [*old, (*trips([6])[0], date(2021, 3, 1))]
+    assert place.query("SELECT tip, flag FROM trips WHERE trip = 6") == [(0.5, "Y")]
+    assert set(place.query("SELECT tip, flag FROM trips WHERE trip < 6")) == {(None, None)}
+
+
+def test_a_lost_column_stays(place: Place, old: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    """A column that the dataset loses stays in the table, null from then on."""
+    narrower = replace(TRIPS, columns=TRIPS.columns[:-1])
+    put(place, stage_rows(tmp_path, "2021-03", [row[:-1] for row in trips([6])], narrower), narrower)
+    assert place.rows("trips", TRIPS) == [*old, (*trips([6])[0][:-1], None, date(2021, 3, 1))]
+
+
+def test_a_column_of_another_type_is_refused(place: Place, old: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    """The error names the column, and nothing is touched."""
+    other = replace(TRIPS, columns=(*TRIPS.columns[:-1], Column("zone", "seconds")))
+    with pytest.raises(WarehouseError, match="zone"):
+        put(place, stage_rows(tmp_path, "2021-01", [(1, None, None, 5)], other), other)
+    assert place.rows("trips", TRIPS) == old
+
+
+@pytest.mark.parametrize("made", ["TABLE {} AS SELECT 5 AS trip", "VIEW {} AS SELECT 5 AS trip"])
+def test_a_foreign_table_is_refused(place: Place, made: str, tmp_path: Path) -> None:
+    """A table or view of that name that nyctaxi did not make stays as it is, and the hint says what to do."""
+    place.by_hand(f"CREATE {made.format('trips')}")
+    with pytest.raises(WarehouseError, match="trips") as caught:
+        put(place, stage_rows(tmp_path, "2021-01", trips([1])))
+    assert "--table" in caught.value.hint
+    assert place.query("SELECT * FROM trips") == [(5,)]
+    assert ledger(place) == ()
+
+
+@pytest.mark.parametrize("kind", ["TABLE", "VIEW"])
+@pytest.mark.usefixtures("old")
+def test_a_foreign_table_in_the_place_of_ours_is_refused(place: Place, kind: str, tmp_path: Path) -> None:
+    """Even if the ledger remembers ours, which the user renamed; ours keeps its rows."""
+    place.by_hand("ALTER TABLE trips RENAME TO mine")
+    place.by_hand(f"CREATE {kind} trips AS SELECT 5 AS trip")
+    assert ledger(place) == ()
+    with pytest.raises(WarehouseError, match="trips") as caught:
+        put(place, stage_rows(tmp_path, "2021-01", trips([1])))
+    assert "--table" in caught.value.hint
+    assert place.query("SELECT * FROM trips") == [(5,)]
+    assert place.query("SELECT count(*) FROM mine") == [(5,)]
+
+
+def test_another_colours_table_is_refused(place: Place, old: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    """A table holds one colour."""
+    staged = stage_rows(tmp_path, "2021-01", [(None,) * len(FHV.columns)], FHV)
+    with pytest.raises(WarehouseError, match="fhv"):
+        put(place, staged, FHV)
+    assert place.rows("trips", TRIPS) == old
+    assert [row.color for row in ledger(place)] == ["green", "green"]
+
+
+def test_the_ledger_is_no_table_for_trips(place: Place, old: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    """The one name that is taken in every warehouse."""
+    with pytest.raises(WarehouseError, match=LEDGER_TABLE):
+        put(place, stage_rows(tmp_path, "2021-01", trips([1])), table=LEDGER_TABLE)
+    assert place.rows("trips", TRIPS) == old
+
+
+def test_tables_of_one_colour_are_apart(place: Place, old: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    """The same month in another table is another month."""
+    put(place, stage_rows(tmp_path, "2021-01", trips([9])), table="trips_2")
+    assert place.rows("trips", TRIPS) == old
+    assert place.rows("trips_2", TRIPS) == monthly(JANUARY, [9])
+    assert [row.rows_loaded for row in (*ledger(place), *ledger(place, "trips_2"))] == [3, 2, 1]
+
+
+# -- failures ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [CorruptFile("torn"), KeyboardInterrupt()], ids=["error", "ctrl-c"])
+def test_a_failure_midway_leaves_the_old_month(
+    place: Place, old: list[tuple[Any, ...]], error: BaseException, tmp_path: Path
+) -> None:
+    """The error comes through as it is; table and ledger hold what they held, and a second try goes well."""
+    staged = stage_rows(tmp_path, "2021-01", trips(range(10, 20)))
+    with failing_at_row(4, error), pytest.raises(type(error)) as caught:
+        put(place, staged)
+    assert caught.value is error
+    assert place.rows("trips", TRIPS) == old
+    assert [(row.rows_loaded, row.run_id) for row in ledger(place)] == [(3, "old"), (2, "old")]
+    assert put(place, staged) == 10
+    assert len(place.rows("trips", TRIPS)) == 12
+
+
+def test_rows_that_do_not_add_up_are_refused(place: Place, old: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    """A staged file with fewer rows than were read and kept is not committed."""
+    with pytest.raises(QualityError, match=r"green/2021-01.* 4 rows .* 5 "):
+        put(place, stage_rows(tmp_path, "2021-01", trips([6, 7, 8, 9]), lost=1))
+    assert place.rows("trips", TRIPS) == old
+    assert [row.run_id for row in ledger(place)] == ["old", "old"]
+
+
+def test_a_failed_first_load_holds_nothing(place: Place, tmp_path: Path) -> None:
+    """A month that failed in an empty warehouse is not there; loading it goes well afterwards."""
+    staged = stage_rows(tmp_path, "2021-01", trips([1, 2, 3]))
+    with failing_at_row(2, CorruptFile("torn")), pytest.raises(CorruptFile):
+        put(place, staged)
+    assert ledger(place) == ()
+    put(place, staged)
+    assert place.rows("trips", TRIPS) == monthly(JANUARY, [1, 2, 3])
+
+
+def test_every_batch_is_told(place: Place, tmp_path: Path) -> None:
+    """The listener hears of each batch, whichever thread sends it: this is how Ctrl-C stops a load."""
+    for _ in range(5):
+        heard: list[int] = []
+        with listening(lambda event, heard=heard: heard.append(event.done)):  # type: ignore[misc]
+            put(place, stage_rows(tmp_path, "2021-01", trips(range(20)), batch_rows=5))
+        assert heard == [5, 10, 15, 20]
+
+
+# -- side by side -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("round_", range(3))
+def test_threads_load_months_side_by_side(place: Place, round_: int, tmp_path: Path) -> None:
+    """Six months, four at once, into an empty warehouse, none of them tried twice."""
+    months = {staged.partition: staged for staged in _six_months(tmp_path, round_)}
+
+    def load(partition: Partition) -> PartitionResult:
+        return PartitionResult(partition, "loaded", "trips", rows_loaded=put(place, months[partition]))
+
+    results = run_months(tuple(months), load, jobs=4)
+    assert [result.rows_loaded for result in results] == [50] * 6
+    assert [row[0] for row in place.rows("trips", TRIPS)] == list(range(300))
+    assert [row.rows_loaded for row in ledger(place)] == [50] * 6
+
+
+def _six_months(folder: Path, round_: int) -> list[Staged]:
+    """Stage months of 50 trips each, numbered through."""
+    numbers = [range(50 * index, 50 * index + 50) for index in range(6)]
+    return [stage_rows(folder, f"202{round_}-0{index + 1}", trips(own)) for index, own in enumerate(numbers)]
+
+
+def test_threads_load_the_same_month(place: Place, tmp_path: Path) -> None:
+    """One wins, and no row is lost or doubled."""
+    staged = [stage_rows(tmp_path, "2021-01", trips(range(start, start + 50))) for start in (0, 100, 200)]
+    _at_once([(place, month, TRIPS, "trips") for month in staged])
+    numbers = [row[0] for row in place.rows("trips", TRIPS)]
+    assert numbers in [list(range(start, start + 50)) for start in (0, 100, 200)]
+    assert len(ledger(place)) == 1
+
+
+def test_colours_are_loaded_side_by_side(place: Place, tmp_path: Path) -> None:
+    """Two tables and the ledger are made at the same moment in an empty warehouse."""
+    datasets = list(DATASETS.values())
+    _at_once(
+        [
+            (place, stage_rows(tmp_path, "2021-01", [(None,) * len(dataset.columns)], dataset), dataset, dataset.table)
+            for dataset in datasets
+        ]
+    )
+    assert [len(ledger(place, dataset.table)) for dataset in datasets] == [1, 1, 1, 1]
+
+
+def _at_once(loads: Sequence[tuple[Place, Staged, Dataset, str]]) -> None:
+    """Start the loads in threads at the same moment, and wait for all; any error is raised."""
+    barrier = Barrier(len(loads))
+
+    def load(place: Place, staged: Staged, dataset: Dataset, table: str) -> int:
+        barrier.wait()
+        return put(place, staged, dataset, table)
+
+    with ThreadPoolExecutor(len(loads)) as pool:
+        for done in [pool.submit(load, *arguments) for arguments in loads]:
+            done.result()
+
+
+def test_processes_load_different_months(place: Place, tmp_path: Path) -> None:
+    """Two processes begin at the same moment in an empty warehouse; both end well."""
+    january, february = (publish(tmp_path / "files", month, 20, "B1") for month in ("2021-01", "2021-02"))
+    job = job_of(tmp_path / "files", place.address, tmp_path)
+    with Loading(job, [january]) as one, Loading(job, [february]) as other:
+        _race(one, other)
+    assert place.query("SELECT file_month, count(*) FROM fhv_taxi_data GROUP BY file_month") != []
+    assert [row.rows_loaded for row in ledger(place, "fhv_taxi_data")] == [20, 20]
+    assert len(place.rows("fhv_taxi_data", FHV)) == 40
+
+
+def test_processes_load_the_same_month(place: Place, tmp_path: Path) -> None:
+    """One wins, nobody has to understand an error, and no row is lost or doubled."""
+    partition = publish(tmp_path / "old", "2021-01", 20, "old")
+    ingest(job_of(tmp_path / "old", place.address, tmp_path), partition)
+    jobs = []
+    for base, rows in (("one", 30), ("two", 40)):
+        publish(tmp_path / base, "2021-01", rows, base)
+        jobs.append(job_of(tmp_path / base, place.address, tmp_path / f"data-{base}", base))
+    with Loading(jobs[0], [partition]) as one, Loading(jobs[1], [partition]) as other:
+        _race(one, other)
+    found = place.query("SELECT dispatching_base_num, count(*) FROM fhv_taxi_data GROUP BY dispatching_base_num")
+    assert found in ([("one", 30)], [("two", 40)])
+    assert [(row.run_id, row.rows_loaded) for row in ledger(place, "fhv_taxi_data")] == found
+
+
+def _race(one: Loading, other: Loading) -> None:
+    """Let both load once both are ready to begin."""
+    for loading in (one, other):
+        loading.until("transform")
+    for loading in (one, other):
+        loading.go()
+    assert (one.end(), other.end()) == ("", "")
+
+
+# -- addresses --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://me:s3cret@host/trips",
+        "postgresql://host/trips?password=s3cret",
+        "mysql://host/?SSLPassword=s3cret",
+    ],
+)
+def test_an_address_with_a_password_is_refused(address: str, tmp_path: Path) -> None:
+    """It would stand in the history of the shell; the message doesn't repeat it."""
+    with pytest.raises(UsageError, match="holds a password") as caught:
+        open_warehouse(address, tmp_path)
+    assert "s3cret" not in f"{caught.value.message}{caught.value.hint}"
+    assert "PGPASSWORD" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "address", ["", "trips", "nothing://host", "postgresql+psycopg_async://host/trips", "duckdb:x"]
+)
+def test_an_address_of_no_warehouse_is_refused(address: str, tmp_path: Path) -> None:
+    """What nothing here can open, or not in the way that a load needs, is wrong usage."""
+    with pytest.raises(UsageError) as caught:
+        open_warehouse(address, tmp_path)
+    assert caught.value.hint
+
+
+def test_duckdb_alone_is_a_file_in_the_data_folder(tmp_path: Path) -> None:
+    """The default warehouse needs no path."""
+    with open_warehouse("duckdb", tmp_path / "data") as warehouse:
+        warehouse.replace("trips", TRIPS, stage_rows(tmp_path, "2021-01", trips([1])), "run")
+    assert (tmp_path / "data" / "nyctaxi.duckdb").exists()
+
+
+# -- DuckDB and SQLite: a file ----------------------------------------------------------------------------------------
+
+
+def test_a_held_duckdb_file_is_waited_for(tmp_path: Path) -> None:
+    """While another program reads the file a load waits, and says for what; then it goes on."""
+    path = tmp_path / "trips.duckdb"
+    put_into = DuckDB(str(path))
+    staged = stage_rows(tmp_path, "2021-01", trips([1]))
+    put_into.replace("trips", TRIPS, staged, "run")
+    notes: list[str] = []
+    with _holding(path) as holder:
+
+        def listen(event: Event) -> None:
+            notes.append(event.note)
+            holder.kill()
+
+        with listening(listen):
+            assert put_into.replace("trips", TRIPS, staged, "run") == 1
+    assert "trips.duckdb" in notes[0]
+
+
+def test_a_duckdb_file_held_for_long_is_told(tmp_path: Path) -> None:
+    """After the time for waiting is over the error names the file."""
+    path = tmp_path / "trips.duckdb"
+    DuckDB(str(path)).replace("trips", TRIPS, stage_rows(tmp_path, "2021-01", trips([1])), "run")
+    with _holding(path), pytest.raises(WarehouseError, match=r"trips\.duckdb is held by another program"):
+        DuckDB(str(path), lock_seconds=0.2).loaded("trips")
+
+
+def test_a_duckdb_file_in_the_making_is_waited_for(tmp_path: Path) -> None:
+    """Another process has made the file a moment ago and not yet written what it begins with."""
+    path = tmp_path / "trips.duckdb"
+    path.write_bytes(bytes(4096))
+
+    def listen(event: Event) -> None:
+        if event.note:
+            path.unlink()
+
+    with listening(listen):
+        assert DuckDB(str(path)).replace("trips", TRIPS, stage_rows(tmp_path, "2021-01", trips([1])), "run") == 1
+
+
+@contextmanager
+def _holding(path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Have another process hold the DuckDB file open for reading."""
+    script = "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); print(flush=True); input()"
+    command = [sys.executable, "-c", script, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "sqlite"])
+def test_a_file_of_another_kind_is_told_at_once(kind: str, tmp_path: Path) -> None:
+    """A file that isn't a database is refused by name, without a wait or a second try."""
+    path = tmp_path / "block.csv"
+    path.write_text("VendorID,fare\n" * 1000)
+    os.utime(path, (0, 0))
+    _refused_at_once(f"{kind}:///{path}", tmp_path, "block.csv")
+    assert path.read_text().startswith("VendorID")
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "sqlite"])
+def test_a_file_in_no_folder_is_told_at_once(kind: str, tmp_path: Path) -> None:
+    """A path that leads through a file is refused by name."""
+    (tmp_path / "lock").touch()
+    _refused_at_once(f"{kind}:///{tmp_path}/lock/trips.db", tmp_path, "trips.db")
+
+
+@pytest.mark.parametrize("address", ["duckdb:///:memory:", "duckdb:///", "sqlite://", "sqlite:///:memory:"])
+def test_a_warehouse_in_memory_is_refused(address: str, tmp_path: Path) -> None:
+    """It would be gone when the command ends."""
+    with pytest.raises(UsageError, match="names no file"):
+        open_warehouse(address, tmp_path)
+
+
+def _refused_at_once(address: str, folder: Path, name: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(NycTaxiError, match=name) as caught, open_warehouse(address, folder) as warehouse:
+        warehouse.replace("trips", TRIPS, stage_rows(folder, "2021-01", trips([1])), "run")
+    assert type(caught.value) in {UsageError, WarehouseError}
+    assert time.monotonic() - started < 5
