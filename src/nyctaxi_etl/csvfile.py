@@ -1,15 +1,17 @@
 """CSV becomes blocks of rows: whole lines, of which none is lost, whatever stands in it.
 
-A block is first parsed straight into the declared types. If a value or line resists, the block is halved until the
-culprit is alone among a few lines; those are read as text, and split by hand if they resist even that.
+A block is first parsed straight into the declared types. If a value or line resists, it is cut out and the rest parsed
+again; what was cut out is read as text, and split by hand if it resists even that.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -33,8 +35,10 @@ HEAD_BYTES = 1 << 20
 # The longest published line has 370 bytes; one of a mebibyte is no line.
 LINE_BYTES = 1 << 20
 _SNIFF_BYTES = 100_000
+# "In CSV column #3: Row #57: CSV conversion error", "CSV parse error: Row #57: Expected 18 columns, got 3".
+_ROW = re.compile(r"Row #(\d+):")
 _SNIFF_LINES = 100
-_FEW_LINES = 256
+_FEW_LINES = 16
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 # NA is a payment type and N/A a zone, so only what no file means as a value is null.
 _NULLS = ["", "NaN", "nan", "NULL", "null"]
@@ -70,58 +74,58 @@ class CsvFile:
         """Parse a block into typed columns, or text where typing fails; never loses a line."""
         assert isinstance(block.data, bytes)  # noqa: S101 - tells the type checker which half of Block it is
         rows = self._typed(block.data, block.first)
-        return [rows] if rows else list(self._resisted(block.data, block.first))
+        return [rows] if isinstance(rows, Rows) else list(self._resisted(block.data, block.first, rows))
 
-    def _resisted(self, data: bytes, first: int) -> Iterator[Rows]:
-        """Parse lines that resist typing: where one half doesn't, the other holds the culprit, and is halved again.
+    def _resisted(self, data: bytes, first: int, culprit: int) -> Iterator[Rows]:
+        """Parse lines that resist typing, without the row that Arrow names as the first ``culprit`` (0: it named none).
 
-        If both resist, it is no single line, and all are read as text; only lines that resist that are split by hand.
+        If all parts still resist, it is no single line, and all are read as text; only lines that resist that are
+        split by hand.
         """
-        halves = _halves(data, first)
-        typed = [self._typed(*half) for half in halves]
-        if not any(typed):
+        parts = _parts(data, first, culprit)
+        typed = [self._typed(*part) for part in parts]
+        if not any(isinstance(rows, Rows) for rows in typed):
             rows = self._parsed(data, first, frozenset(self.layout.fields))
-            if rows or not halves:
-                yield rows or self._line_by_line(data, first)
+            if isinstance(rows, Rows) or not parts:
+                yield rows if isinstance(rows, Rows) else self._line_by_line(data, first)
                 return
-        for half, rows in zip(halves, typed, strict=True):
-            if rows:
+        for part, rows in zip(parts, typed, strict=True):
+            if isinstance(rows, Rows):
                 yield rows
             else:
-                yield from self._resisted(*half)
+                yield from self._resisted(*part, rows)
 
-    def _typed(self, data: bytes, first: int) -> Rows | None:
+    def _typed(self, data: bytes, first: int) -> Rows | int:
         # Arrow reads hexadecimal 0x1 as a number, which no file means.
         if b"x" in data or b"X" in data:
-            return None
+            return 0
         return self._parsed(data, first, self._text_fields)
 
-    def _parsed(self, data: bytes, first: int, text_fields: frozenset[str]) -> Rows | None:
-        """Parse whole lines with the given fields as text; nothing if a value or a line resists."""
+    def _parsed(self, data: bytes, first: int, text_fields: frozenset[str]) -> Rows | int:
+        """Parse whole lines with the given fields as text; the number of a row that resists, 0 if none is known to."""
         if self.layout.width == 1 or not _lines_end_rows(data):
-            return None
-        table = self._table(data, text_fields)
-        if table is None or table.num_rows != _count_lines(data, table.num_rows):
-            return None
+            return 0
+        try:
+            table = self._table(data, text_fields)
+        except pa.ArrowInvalid as error:
+            named = _ROW.search(str(error))
+            return int(named[1]) if named else 0
+        if table.num_rows != _count_lines(data, table.num_rows):
+            return 0
         originals = partial(_originals, data, first, table.num_rows)
         return self._rows(table.num_rows, [_flat(column) for column in table.columns], [], originals)
 
-    def _table(self, data: bytes, text_fields: frozenset[str]) -> pa.Table | None:
-        try:
-            return pc.read_csv(
-                pa.BufferReader(data),
-                read_options=pc.ReadOptions(
-                    use_threads=False, column_names=self.layout.fields, block_size=max(len(data) + 1, BLOCK_BYTES)
-                ),
-                convert_options=pc.ConvertOptions(
-                    column_types=dict(self._types(text_fields)),
-                    include_columns=[field for field, _ in self._types(text_fields)],
-                    null_values=_NULLS,
-                    strings_can_be_null=True,
-                ),
-            )
-        except pa.ArrowInvalid:
-            return None
+    def _table(self, data: bytes, text_fields: frozenset[str]) -> pa.Table:
+        types = dict(self._types(text_fields))
+        return pc.read_csv(
+            pa.BufferReader(data),
+            read_options=pc.ReadOptions(
+                use_threads=False, column_names=self.layout.fields, block_size=max(len(data) + 1, BLOCK_BYTES)
+            ),
+            convert_options=pc.ConvertOptions(
+                column_types=types, include_columns=list(types), null_values=_NULLS, strings_can_be_null=True
+            ),
+        )
 
     def _types(self, text_fields: frozenset[str]) -> Iterator[tuple[str, pa.DataType]]:
         for index, field in enumerate(self.layout.fields):
@@ -133,9 +137,16 @@ class CsvFile:
     def _resisting(self, lines: bytes) -> frozenset[str]:
         """Return the fields whose values in the first lines are not of their declared type: codes as words."""
         every = frozenset(self.layout.fields)
-        if self._table(lines, frozenset()) is not None or self._table(lines, every) is None:
+        if self._reads(lines, frozenset()) or not self._reads(lines, every):
             return frozenset()
-        return frozenset(field for field in every if self._table(lines, every - {field}) is None)
+        return frozenset(field for field in every if not self._reads(lines, every - {field}))
+
+    def _reads(self, lines: bytes, text_fields: frozenset[str]) -> bool:
+        try:
+            self._table(lines, text_fields)
+        except pa.ArrowInvalid:
+            return False
+        return True
 
     def _rows(self, count: int, arrays: list[pa.Array], broken: list[Reject], originals: partial[_Originals]) -> Rows:
         columns: dict[str, list[pa.Array]] = {}
@@ -265,12 +276,15 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise CorruptFile(message, "Fetch it again.") from error
 
 
-def _halves(data: bytes, first: int) -> list[tuple[bytes, int]]:
-    """Cut lines in two at the end of one near the middle; few lines are not cut."""
-    cut = data.find(b"\n", len(data) // 2) + 1
-    if data.count(b"\n") < _FEW_LINES or cut in {0, len(data)}:
+def _parts(data: bytes, first: int, culprit: int) -> list[tuple[bytes, int]]:
+    """Cut lines before and after a row, or in two if none is named; few lines are not cut."""
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1
+    if len(ends) < _FEW_LINES:
         return []
-    return [(data[:cut], first), (data[cut:], first + data.count(b"\n", 0, cut))]
+    cuts = {culprit - 1, culprit} if 0 < culprit < len(ends) else {len(ends) // 2}
+    edges = [0, *(int(ends[cut - 1]) for cut in sorted(cuts) if cut), len(data)]
+    spans = [(start, end) for start, end in pairwise(edges) if start < end]
+    return [(data[start:end], first + data.count(b"\n", 0, start)) for start, end in spans]
 
 
 def _lines_end_rows(data: bytes) -> bool:
