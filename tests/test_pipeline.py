@@ -12,7 +12,7 @@ import stamina
 
 from nyctaxi_etl import pipeline
 from nyctaxi_etl.errors import CorruptFile, NotPublished, NycTaxiError, Transient, UsageError, WarehouseError
-from nyctaxi_etl.model import Color, Month, Partition, Staged
+from nyctaxi_etl.model import Color, Month, Partition, Stage, Staged
 from nyctaxi_etl.pipeline import Job, Steps
 from nyctaxi_etl.progress import Event, listening, tell
 from nyctaxi_etl.report import PartitionResult
@@ -81,8 +81,9 @@ def test_order_of_the_steps(job: Job) -> None:
         assert folder.parent == job.data_dir / "staging"
         return pipeline.transform(job, raw, folder)
 
-    def load(job: Job, staged: Staged) -> int:
+    def load(job: Job, staged: Stage) -> int:
         seen.append("load")
+        assert isinstance(staged, Staged)
         assert staged.path.exists()
         return pipeline.load(job, staged, opened)
 

@@ -76,7 +76,7 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Stage:
 
 # -- killed -----------------------------------------------------------------------------------------------------------
 
-POINTS = {"staging": ("transform", HALF), "begun": ("load", 1), "midway": ("load", HALF), "sent": ("load", 2 * HALF)}
+POINTS = {"begun": ("load", 1), "early": ("load", HALF // 2), "midway": ("load", HALF), "sent": ("load", 2 * HALF)}
 
 
 @pytest.mark.parametrize("point", POINTS)

@@ -6,6 +6,7 @@ A text, cast to the type that it is a literal of, needs none.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +29,7 @@ def array(texts: Sequence[str | None], kind: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), len(encoded), buffers).cast(kind)
 
 
+@cache
 def scalar(text: str | None, kind: pa.DataType) -> pa.Scalar:
     """Return one literal of type ``kind``."""
     return array([text], kind)[0]

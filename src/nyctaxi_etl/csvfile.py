@@ -288,14 +288,16 @@ def _parts(data: bytes, first: int, culprit: int) -> list[tuple[bytes, int]]:
 
 
 def _lines_end_rows(data: bytes) -> bool:
-    """Tell whether only the end of a line can end a row: no lone carriage return, no open quote in the last line.
+    """Tell whether the count of rows shows every line that is no row: a lone carriage return adds one.
 
-    A quote left open in another line swallows the next one, which shows in the count of rows.
+    A quote left open swallows the next line, which takes one off; so where there are quotes, there must be no lone
+    carriage return, and no open quote in the last line.
     """
-    returns = data.count(b"\r")
-    if returns and returns != data.count(b"\r\n"):
+    if b'"' not in data:
+        return True
+    if data.count(b"\r") != data.count(b"\r\n"):
         return False
-    return b'"' not in data or not isinstance(_split(data.rstrip().rpartition(b"\n")[2]), str)
+    return not isinstance(_split(data.rstrip().rpartition(b"\n")[2]), str)
 
 
 def _count_lines(data: bytes, rows: int) -> int:

@@ -21,7 +21,7 @@ from nyctaxi_etl.blocks import warehouse_of
 from nyctaxi_etl.config import settings
 from nyctaxi_etl.datasets import FIRST_MONTHS
 from nyctaxi_etl.errors import Transient
-from nyctaxi_etl.model import Color, Partition, RawFile, Staged, select
+from nyctaxi_etl.model import Color, Partition, RawFile, Stage, Staged, select
 from nyctaxi_etl.pipeline import Job, Steps
 from nyctaxi_etl.report import LoadReport  # noqa: TC001 - as above
 from nyctaxi_etl.schema import table_name
@@ -99,7 +99,7 @@ def transform(job: Job, raw: RawFile, folder: Path) -> Staged:
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def load(job: Job, staged: Staged) -> int:
+def load(job: Job, staged: Stage) -> int:
     """Replace the month in the warehouse; safe to repeat, because the month is wholly the old or wholly the new one."""
     with _telling_retry("load", staged.partition):
         return pipeline.load(job, staged, warehouse_of)

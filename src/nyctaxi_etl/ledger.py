@@ -10,7 +10,7 @@ from nyctaxi_etl.schema import Column
 if TYPE_CHECKING:
     from datetime import date, datetime
 
-    from nyctaxi_etl.model import RawFile, Staged
+    from nyctaxi_etl.model import RawFile, Stage
     from nyctaxi_etl.schema import Dataset
 
 LEDGER_TABLE = "nyctaxi_loads"
@@ -68,7 +68,7 @@ class LedgerRow:
         return known == (raw.sha256, dataset.version, dataset.rules_id)
 
 
-def entry(table: str, staged: Staged, run_id: str, loaded_at: datetime) -> LedgerRow:
+def entry(table: str, staged: Stage, run_id: str, loaded_at: datetime) -> LedgerRow:
     """Make the ledger row of a staged month; ``loaded_at`` is UTC without a zone."""
     raw = staged.raw
     return LedgerRow(

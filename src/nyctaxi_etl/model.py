@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, date, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from nyctaxi_etl.errors import UsageError
 
@@ -118,6 +118,50 @@ class RawFile:
         return (found.st_size, found.st_mtime_ns) == (self.bytes, self.mtime_ns)
 
 
+class Stage(Protocol):
+    """A month that a warehouse can take in: staged in a file, or conformed while it is taken in."""
+
+    @property
+    def raw(self) -> RawFile:
+        """The file that it was published in."""
+
+    @property
+    def partition(self) -> Partition:
+        """The month that its rows are of."""
+
+    @property
+    def dataset_version(self) -> str:
+        """The declaration that they are conformed to."""
+
+    @property
+    def rules(self) -> str:
+        """The rules that they are cleaned by."""
+
+    @property
+    def rows_expected(self) -> int:
+        """How many rows a warehouse will be given; 0: not known yet."""
+
+    @property
+    def rows_read(self) -> int:
+        """Rows of the file: final, as the other counts, when the last batch has been taken."""
+
+    @property
+    def rows_rejected(self) -> int:
+        """Rows set aside."""
+
+    @property
+    def rows_loaded(self) -> int:
+        """Rows given."""
+
+    @property
+    def flags(self) -> Mapping[str, int]:
+        """Rows that a rule marks but keeps, by rule."""
+
+    @property
+    def unknown_columns(self) -> tuple[str, ...]:
+        """Published columns that nothing is declared for."""
+
+
 @dataclass(frozen=True)
 class Staged:
     """A month conformed to its dataset and cleaned by its rules, ready to be loaded.
@@ -142,6 +186,11 @@ class Staged:
     def partition(self) -> Partition:
         """The month that these rows are of."""
         return self.raw.partition
+
+    @property
+    def rows_expected(self) -> int:
+        """How many rows a warehouse will be given."""
+        return self.rows_loaded
 
 
 def parse_years(text: str) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from nyctaxi_etl import progress
 from nyctaxi_etl.datasets import DATASETS
 from nyctaxi_etl.errors import CorruptFile, NotPublished, NycTaxiError, Transient, UsageError
+from nyctaxi_etl.model import Staged
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.report import Failure, LoadReport, PartitionResult
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nyctaxi_etl.ledger import LedgerRow
-    from nyctaxi_etl.model import Partition, RawFile, Staged
+    from nyctaxi_etl.model import Partition, RawFile, Stage
     from nyctaxi_etl.report import Outcome
     from nyctaxi_etl.sources import Source
     from nyctaxi_etl.warehouses import Warehouse
@@ -62,8 +63,8 @@ class Steps(NamedTuple):
     """The three steps of a month; ``load`` is safe to repeat."""
 
     extract: Callable[[Job, Partition], RawFile]
-    transform: Callable[[Job, RawFile, Path], Staged]
-    load: Callable[[Job, Staged], int]
+    transform: Callable[[Job, RawFile, Path], Stage]
+    load: Callable[[Job, Stage], int]
 
 
 def extract(job: Job, partition: Partition) -> RawFile:
@@ -86,21 +87,47 @@ def transform(job: Job, raw: RawFile, folder: Path) -> Staged:
         raise
 
 
-def load(job: Job, staged: Staged, open_warehouse: Callable[[Job], Warehouse]) -> int:
+def transform_live(job: Job, raw: RawFile, folder: Path) -> Stage:
+    """Open the file, to be conformed and cleaned while it is loaded: see ``staging.LiveStage``."""
+    from nyctaxi_etl.staging import LiveStage, keep_rejects
+
+    def keep(live: LiveStage) -> None:
+        keep_rejects(live, job.data_dir / "rejects")
+
+    tell(Event(raw.partition, "transform"))
+    return LiveStage(raw, DATASETS[raw.partition.color], folder, job.max_unparsable, keep)
+
+
+def load(job: Job, staged: Stage, open_warehouse: Callable[[Job], Warehouse]) -> int:
     """Put the rejects where they stay, then replace the month in the warehouse: see ``Warehouse.replace``."""
+    from nyctaxi_etl.extract import discard
     from nyctaxi_etl.staging import keep_rejects
 
     with _on_disk(staged.partition, job.data_dir):
-        keep_rejects(staged, job.data_dir / "rejects")
-    with open_warehouse(job) as warehouse:
-        return warehouse.replace(job.table_of(staged.partition), DATASETS[staged.partition.color], staged, job.run_id)
+        if isinstance(staged, Staged):
+            keep_rejects(staged, job.data_dir / "rejects")
+        try:
+            with open_warehouse(job) as warehouse:
+                table, dataset = job.table_of(staged.partition), DATASETS[staged.partition.color]
+                return warehouse.replace(table, dataset, staged, job.run_id)
+        except CorruptFile:
+            discard(staged.raw)
+            raise
 
 
 def direct_steps(open_warehouse: Callable[[Job], Warehouse]) -> Steps:
-    """Return the steps as plain functions; a load that failed for a passing reason is tried again."""
+    """Return the steps as plain functions; a load that failed for a passing reason is tried again.
+
+    Transform and load overlap where the warehouse takes a month that is still being conformed.
+    """
     import stamina
 
-    def load_again(job: Job, staged: Staged) -> int:
+    def transform_for(job: Job, raw: RawFile, folder: Path) -> Stage:
+        with open_warehouse(job) as warehouse:
+            flows = warehouse.takes_flow
+        return transform_live(job, raw, folder) if flows else transform(job, raw, folder)
+
+    def load_again(job: Job, staged: Stage) -> int:
         for attempt in stamina.retry_context(on=Transient, attempts=LOAD_ATTEMPTS, timeout=None):
             with attempt:
                 try:
@@ -112,7 +139,7 @@ def direct_steps(open_warehouse: Callable[[Job], Warehouse]) -> Steps:
         message = f"{staged.partition}: no attempt was made."  # a deactivated stamina still makes one
         raise Transient(message)
 
-    return Steps(extract, transform, load_again)
+    return Steps(extract, transform_for, load_again)
 
 
 def tell_retry(partition: Partition, step: str, error: Transient) -> None:

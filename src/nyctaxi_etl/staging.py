@@ -22,7 +22,7 @@ from nyctaxi_etl.errors import QualityError, SchemaDrift
 from nyctaxi_etl.model import Staged
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.reading import open_trips
-from nyctaxi_etl.stagefile import writing
+from nyctaxi_etl.stagefile import arrow_schema, writing
 from nyctaxi_etl.transform import REJECTS, Cleaned, clean
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from nyctaxi_etl.csvfile import CsvFile
     from nyctaxi_etl.layout import Block, Reject
-    from nyctaxi_etl.model import Month, RawFile
+    from nyctaxi_etl.model import Month, Partition, RawFile
     from nyctaxi_etl.parquetfile import ParquetFile
-    from nyctaxi_etl.schema import Dataset
+    from nyctaxi_etl.schema import Column, Dataset
 
 # Parsing releases the interpreter, so two threads keep two cores busy; more only hold more blocks in memory.
 THREADS = 2
@@ -67,46 +67,126 @@ class Tally:
             self.first_fault = f"line {cleaned.fault.line}: {cleaned.fault.reason}"
 
 
-def stage(raw: RawFile, dataset: Dataset, folder: Path, max_unparsable: float = MAX_UNPARSABLE) -> Staged:
-    """Write ``raw``'s rows, conformed to ``dataset`` and cleaned by its rules, to Arrow IPC in ``folder``.
+class LiveStage:
+    """A month that is conformed to ``dataset`` and cleaned by its rules while a warehouse takes it in.
 
-    Memory is bounded whatever the month's size. Raises ``CorruptFile`` for damaged bytes, ``SchemaDrift`` when a
-    required column is missing or more than ``max_unparsable`` of the rows can't be parsed, ``QualityError`` for a file
-    without rows.
+    Its counts and its rejects, a file in ``folder``, are final when the last batch has been taken; ``at_end`` is called
+    then, still before a warehouse commits. Memory is bounded whatever the month's size.
     """
-    use_frugal_memory()
-    file = open_trips(raw.path, dataset.columns)
+
+    rows_expected = 0
+
+    def __init__(
+        self,
+        raw: RawFile,
+        dataset: Dataset,
+        folder: Path,
+        max_unparsable: float = MAX_UNPARSABLE,
+        at_end: Callable[[LiveStage], object] = bool,
+    ) -> None:
+        """Open the file: ``CorruptFile`` for bytes of another kind, ``SchemaDrift`` without a required column."""
+        use_frugal_memory()
+        self.raw = raw
+        self.dataset_version = dataset.version
+        self.rules = dataset.rules_id
+        self._file = open_trips(raw.path, dataset.columns)
+        self._dataset = dataset
+        self._rejects = folder / f"{raw.partition.stem}.rejects.parquet"
+        self._max_unparsable = max_unparsable
+        self._at_end = at_end
+        self._tally = Tally()
+
+    @property
+    def partition(self) -> Partition:
+        """The month that these rows are of."""
+        return self.raw.partition
+
+    @property
+    def columns(self) -> list[Column]:
+        """The declared columns that the file has, in the dataset's order."""
+        return [column for column in self._dataset.columns if column.name in self._file.columns]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of the batches."""
+        return arrow_schema(self.columns)
+
+    @property
+    def rows_read(self) -> int:
+        """Rows of the file so far."""
+        return self._tally.read
+
+    @property
+    def rows_rejected(self) -> int:
+        """Rows set aside so far."""
+        return self._tally.rejected
+
+    @property
+    def rows_loaded(self) -> int:
+        """Rows given so far."""
+        return self._tally.kept
+
+    @property
+    def flags(self) -> dict[str, int]:
+        """How many rows each rule has flagged so far."""
+        return dict(sorted(self._tally.flags.items()))
+
+    @property
+    def unknown_columns(self) -> tuple[str, ...]:
+        """Published columns that nothing is declared for."""
+        return self._file.layout.unknown
+
+    @property
+    def rejects(self) -> Path | None:
+        """The file of the rows set aside, if there are any."""
+        return self._rejects if self._tally.rejected else None
+
+    def flow(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows to load, from the first; at the end the counts are checked.
+
+        Raises ``CorruptFile`` for damaged bytes, ``SchemaDrift`` when too many rows can't be parsed, ``QualityError``
+        for a file without rows.
+        """
+        self._tally = tally = Tally()
+        names = self.schema.names
+        with (
+            _rejects_file(self._rejects) as write_rejects,
+            closing(_cleaned(self._file, self._dataset, self.partition.month)) as blocks,
+        ):
+            for cleaned in blocks:
+                write_rejects(cleaned.rejects)
+                tally.add(cleaned)
+                if tally.unparsable > _HOPELESS_ROWS:
+                    _check(tally, self.raw, _HOPELESS_SHARE)
+                yield cleaned.batch.select(names)
+        _check(tally, self.raw, self._max_unparsable)
+        self._at_end(self)
+
+
+def stage(raw: RawFile, dataset: Dataset, folder: Path, max_unparsable: float = MAX_UNPARSABLE) -> Staged:
+    """Write ``raw``'s rows, conformed and cleaned as ``LiveStage`` does, to Arrow IPC in ``folder``."""
+    live = LiveStage(raw, dataset, folder, max_unparsable)
     folder.mkdir(parents=True, exist_ok=True)
-    rows_path, rejects_path = folder / f"{raw.partition.stem}.arrow", folder / f"{raw.partition.stem}.rejects.parquet"
-    tally = Tally()
-    with (
-        writing(rows_path, [column for column in dataset.columns if column.name in file.columns]) as write_rows,
-        _rejects_file(rejects_path) as write_rejects,
-        closing(_cleaned(file, dataset, raw.partition.month)) as blocks,
-    ):
-        for cleaned in blocks:
-            write_rows(cleaned.batch)
-            write_rejects(cleaned.rejects)
-            tally.add(cleaned)
-            if tally.unparsable > _HOPELESS_ROWS:
-                _check(tally, raw, _HOPELESS_SHARE)
-            tell(Event(raw.partition, "transform", tally.read))
-    _check(tally, raw, max_unparsable)
+    path = folder / f"{raw.partition.stem}.arrow"
+    with writing(path, live.columns) as write_rows:
+        for batch in live.flow():
+            write_rows(batch)
+            tell(Event(raw.partition, "transform", live.rows_read))
     return Staged(
         raw=raw,
-        path=rows_path,
-        dataset_version=dataset.version,
-        rules=dataset.rules_id,
-        rows_read=tally.read,
-        rows_rejected=tally.rejected,
-        rows_loaded=tally.kept,
-        flags=dict(sorted(tally.flags.items())),
-        unknown_columns=file.layout.unknown,
-        rejects=rejects_path if tally.rejected else None,
+        path=path,
+        dataset_version=live.dataset_version,
+        rules=live.rules,
+        rows_read=live.rows_read,
+        rows_rejected=live.rows_rejected,
+        rows_loaded=live.rows_loaded,
+        flags=live.flags,
+        unknown_columns=live.unknown_columns,
+        rejects=live.rejects,
     )
 
 
-def keep_rejects(staged: Staged, rejects: Path) -> Path | None:
+def keep_rejects(staged: Staged | LiveStage, rejects: Path) -> Path | None:
     """Put a month's rejects where they stay, ``{rejects}/{color}/{stem}.parquet``, in place of an earlier load's."""
     kept = rejects / staged.partition.color / f"{staged.partition.stem}.parquet"
     if staged.rejects is None:

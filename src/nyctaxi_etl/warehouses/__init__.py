@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
     from nyctaxi_etl.ledger import LedgerRow
-    from nyctaxi_etl.model import Staged
+    from nyctaxi_etl.model import Stage
     from nyctaxi_etl.schema import Column, Dataset
 
 # The scheme of an address, and the module that speaks to it. Any other scheme is SQLAlchemy's.
@@ -34,6 +34,10 @@ _SECRET_KEYS = frozenset({"password", "passwd", "pwd", "sslpassword", "token", "
 class Warehouse(Protocol):
     """What holds tables of trips and their ledger. Open it with ``with``; it is used by one thread at a time."""
 
+    @property
+    def takes_flow(self) -> bool:
+        """Tell whether a month may be conformed while it goes in: the transaction lasts longer, but no one waits."""
+
     def __enter__(self) -> Self: ...
 
     def __exit__(
@@ -43,7 +47,7 @@ class Warehouse(Protocol):
     def loaded(self, table: str) -> tuple[LedgerRow, ...]:
         """Return the ledger's rows of ``table``, by month; none if the table isn't there."""
 
-    def replace(self, table: str, dataset: Dataset, staged: Staged, run_id: str) -> int:
+    def replace(self, table: str, dataset: Dataset, staged: Stage, run_id: str) -> int:
         """Replace one month of ``table`` by the staged rows in one transaction, and return how many there are now.
 
         Makes the table and the ledger if need be, and adds columns that the dataset has gained. Raises
@@ -104,7 +108,7 @@ def check_columns(table: str, found: Mapping[str, str], wanted: Mapping[str, str
     return tuple(name for name in wanted if name not in found)
 
 
-def check_rows(staged: Staged, table: str, counted: int) -> None:
+def check_rows(staged: Stage, table: str, counted: int) -> None:
     """Refuse to commit unless the warehouse counts exactly the rows that were read and not rejected."""
     expected = staged.rows_read - staged.rows_rejected
     if counted != expected:

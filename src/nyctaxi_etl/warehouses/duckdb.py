@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from nyctaxi_etl.model import Partition, Staged
+    from nyctaxi_etl.model import Partition, Stage
     from nyctaxi_etl.schema import Column, Dataset
 
 LOCK_SECONDS = 120.0
@@ -53,6 +53,9 @@ class DuckDB:
         self.path = Path(path)
         self._lock_seconds = lock_seconds
 
+    # The file is held while a month goes in, so other months and processes wait for it.
+    takes_flow = False
+
     def __enter__(self) -> Self:
         return self
 
@@ -72,7 +75,7 @@ class DuckDB:
             sql = f"SELECT {_names(LEDGER)} FROM {quote(LEDGER_TABLE)} WHERE table_name = ? ORDER BY file_month"  # noqa: S608 - names are quoted
             return tuple(LedgerRow(*row) for row in connection.execute(sql, [table]).fetchall())
 
-    def replace(self, table: str, dataset: Dataset, staged: Staged, run_id: str) -> int:
+    def replace(self, table: str, dataset: Dataset, staged: Stage, run_id: str) -> int:
         """Replace one month of ``table``: see ``Warehouse.replace``."""
         with self._open(staged.partition) as connection:
             _prepare(connection, table, dataset)
@@ -170,7 +173,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection, table: str, dataset: Dataset
         connection.execute(f"ALTER TABLE {quote(table)} ADD COLUMN {quote(name)} {wanted[name]}")
 
 
-def _move(connection: duckdb.DuckDBPyConnection, table: str, staged: Staged) -> int:
+def _move(connection: duckdb.DuckDBPyConnection, table: str, staged: Stage) -> int:
     """Delete the month, insert the staged rows, and return how many rows the table counts for it."""
     month = [staged.partition.month.first_day]
     connection.execute(f"DELETE FROM {quote(table)} WHERE {_MONTH} = ?", month)  # noqa: S608 - names are quoted
@@ -190,7 +193,7 @@ def _move(connection: duckdb.DuckDBPyConnection, table: str, staged: Staged) -> 
     return int(counted[0]) if counted else 0
 
 
-def _told(staged: Staged, faults: list[BaseException], context: Context) -> Iterator[pa.RecordBatch]:
+def _told(staged: Stage, faults: list[BaseException], context: Context) -> Iterator[pa.RecordBatch]:
     """Yield the staged batches, telling how far they are in ``context``: a thread of DuckDB's may ask for them.
 
     What goes wrong is kept in ``faults``, as DuckDB makes a text of it.
@@ -200,7 +203,7 @@ def _told(staged: Staged, faults: list[BaseException], context: Context) -> Iter
         for batch in batches(staged):
             yield batch
             done += batch.num_rows
-            context.run(tell, Event(staged.partition, "load", done, staged.rows_loaded))
+            context.run(tell, Event(staged.partition, "load", done, staged.rows_expected))
     except (Exception, KeyboardInterrupt) as fault:
         faults.append(fault)
         raise

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
-    from nyctaxi_etl.model import Partition, Staged
+    from nyctaxi_etl.model import Partition, Stage
     from nyctaxi_etl.schema import Column, Dataset
 
 _Cursor = psycopg.Cursor[tuple[Any, ...]]
@@ -47,6 +47,9 @@ class Postgres:
             message = f"Postgres is reached with the driver {engine.dialect.driver}, which can't copy in binary."
             raise UsageError(message, "Use postgresql+psycopg in the address or block.")
         self._engine = engine
+
+    # The COPY is into a table that no one else sees, and the server writes while the next rows are conformed.
+    takes_flow = True
 
     def __enter__(self) -> Self:
         return self
@@ -67,7 +70,7 @@ class Postgres:
             rows = (LedgerRow(*row) for row in _run(cursor, statement, [table]).fetchall())
             return tuple(row for row in rows if row.file_month in held)
 
-    def replace(self, table: str, dataset: Dataset, staged: Staged, run_id: str) -> int:
+    def replace(self, table: str, dataset: Dataset, staged: Stage, run_id: str) -> int:
         """Replace one month of ``table``: see ``Warehouse.replace``."""
         with self._transaction() as cursor:
             _lock(cursor, table, staged.partition)
@@ -159,7 +162,7 @@ def _create(cursor: _Cursor, fresh: str, columns: Mapping[str, str], partition: 
     _run(cursor, f"CREATE TABLE {fresh} ({ddl}, {month})")
 
 
-def _copy(cursor: _Cursor, fresh: str, staged: Staged) -> int:
+def _copy(cursor: _Cursor, fresh: str, staged: Stage) -> int:
     """Copy the staged rows in binary, and return how many the server says it took."""
     schema = schema_of(staged)
     encoder = ArrowToPostgresBinaryEncoder(schema)
@@ -171,7 +174,7 @@ def _copy(cursor: _Cursor, fresh: str, staged: Staged) -> int:
         for batch in batches(staged):
             copy.write(encoder.write_batch(batch))
             done += batch.num_rows
-            tell(Event(staged.partition, "load", done, staged.rows_loaded))
+            tell(Event(staged.partition, "load", done, staged.rows_expected))
         copy.write(encoder.finish())
     return cursor.rowcount
 

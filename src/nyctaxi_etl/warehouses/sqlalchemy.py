@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection, Engine
 
-    from nyctaxi_etl.model import Staged
+    from nyctaxi_etl.model import Stage
     from nyctaxi_etl.schema import Column, Dataset
 
 _CHUNK_ROWS = 10_000
@@ -43,6 +43,9 @@ class AnyDatabase:
         if engine.dialect.name == "sqlite":
             self._file = _file(engine)
             _take_turns(engine)
+
+    # Rows are locked, or the whole file, while a month goes in.
+    takes_flow = False
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +69,7 @@ class AnyDatabase:
             )
             return tuple(LedgerRow(*row) for row in rows)
 
-    def replace(self, table: str, dataset: Dataset, staged: Staged, run_id: str) -> int:
+    def replace(self, table: str, dataset: Dataset, staged: Stage, run_id: str) -> int:
         """Replace one month of ``table``: see ``Warehouse.replace``."""
         # Definitions first and by themselves: many databases commit when a table is made.
         with self._transaction() as connection:
@@ -182,7 +185,7 @@ def _record(connection: Connection, row: LedgerRow) -> None:
     connection.execute(ledger.insert().values(dict(zip(names, row.values(), strict=True))))
 
 
-def _insert(connection: Connection, trips: sa.Table, staged: Staged) -> None:
+def _insert(connection: Connection, trips: sa.Table, staged: Stage) -> None:
     done = 0
     for batch in batches(staged):
         frame = batch.to_pandas(types_mapper=pd.ArrowDtype)
@@ -190,7 +193,7 @@ def _insert(connection: Connection, trips: sa.Table, staged: Staged) -> None:
         kinds = {column.name: column.type for column in trips.columns}
         frame.to_sql(trips.name, connection, if_exists="append", index=False, chunksize=_CHUNK_ROWS, dtype=kinds)
         done += batch.num_rows
-        tell(Event(staged.partition, "load", done, staged.rows_loaded))
+        tell(Event(staged.partition, "load", done, staged.rows_expected))
 
 
 def _trips(table: str, dataset: Dataset) -> sa.Table:
