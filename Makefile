@@ -22,6 +22,7 @@ $(VENV)/.dev: $(VENV)/.runtime
 
 demo: $(VENV)/.runtime ## Load three generated months into embedded DuckDB through Prefect, and query them
 	$(BIN)/nyctaxi ingest --color yellow --year 2021 --months 1-3 --source sample
+	$(BIN)/nyctaxi zones --source sample
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev ## Run every test, a real Postgres included

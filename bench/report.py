@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bench.commands import Run
 
 LARGE = 10
+MANY = 24
 WAYS = {
     "a": "nyctaxi ingest --direct, one month",
     "b": "pandas read_csv in chunks, to_sql",
@@ -20,12 +21,20 @@ WAYS = {
     "f": "the same with Prefect and a running server",
     "g": f"as a, a month {LARGE} times as large",
     "h": "nyctaxi --help",
+    "i": "nyctaxi upload --direct, one month, local lake",
+    "j": "the same to fake-gcs-server",
+    "k": "pandas read_csv, to_parquet, gzip as taught",
+    "l": "the same, packed as pandas does by itself",
+    "m": f"as i, a month {LARGE} times as large",
+    "n": f"nyctaxi upload --direct, {MANY} months unchanged",
+    "o": f"nyctaxi warehouse --direct, {MANY} months unchanged",
 }
 NOTES = (
     "CPU is the command's own, without the server's. Memory is that of the command's largest process, and never",
     "less than that of this script, which starts it. Busy is the share of the CPUs that something else was using",
     "just before a run, at most: where it is more than a little, the times of that line say nothing.",
-    "b, c and d load a copy of the month without its unparsable rows and blank lines, made beforehand.",
+    "b, c, d, k and l load a copy of the month without its unparsable rows and blank lines, made beforehand.",
+    f"n and o are the second run over {MANY} small months in a folder; k and l put their file into no bucket.",
 )
 
 
@@ -54,6 +63,15 @@ FIGURES = (
     Figure("peak memory of a, MB", "a", "peak_mb", lambda a: a, "<=", 350),
     Figure("peak memory, g / a", "ga", "peak_mb", lambda g, a: g / a, "<=", 1.10),
     Figure("--help, s", "h", "median_seconds", lambda h: h, "<=", 0.4),
+    Figure("k / i", "ki", "median_seconds", lambda k, i: k / i, ">=", 4),
+    Figure("k / j", "kj", "median_seconds", lambda k, j: k / j, ">=", 4),
+    Figure("l / i", "li", "median_seconds", lambda l_, i: l_ / i, ">=", 4),
+    Figure("l / j", "lj", "median_seconds", lambda l_, j: l_ / j, ">=", 4),
+    Figure("peak memory of i, MB", "i", "peak_mb", lambda i: i, "<=", 350),
+    Figure("peak memory of j, MB", "j", "peak_mb", lambda j: j, "<=", 350),
+    Figure("peak memory of m, MB", "m", "peak_mb", lambda m: m, "<=", 350),
+    Figure("upload unchanged, s", "n", "median_seconds", lambda n: n, "<=", 3),
+    Figure("warehouse unchanged, s", "o", "median_seconds", lambda o: o, "<=", 3),
 )
 
 

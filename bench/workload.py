@@ -53,18 +53,25 @@ PATTERNS = {
 }
 WHOLE_LINE = re.compile(b",".join(PATTERNS[kind] for kind in COLUMNS.values()))
 YEAR = 2021
+MONTHS = 12
+
+
+def month(number: int) -> Partition:
+    """Return a month by its number from January of ``YEAR``; the thirteenth is of the next year."""
+    years, before = divmod(number - 1, MONTHS)
+    return Partition(Color.YELLOW, Month(YEAR + years, before + 1))
 
 
 def month_path(folder: Path, number: int) -> Path:
     """Return where the month lies in a source folder."""
-    return folder / f"{Partition(Color.YELLOW, Month(YEAR, number)).stem}.csv.gz"
+    return folder / f"{month(number).stem}.csv.gz"
 
 
 def write_months(folder: Path, rows: int, count: int) -> None:
-    """Generate the first ``count`` months of the year with ``rows`` rows each."""
+    """Generate the first ``count`` months since that year with ``rows`` rows each."""
     folder.mkdir(parents=True)
     for number in range(1, count + 1):
-        write_month(Partition(Color.YELLOW, Month(YEAR, number)), month_path(folder, number), rows)
+        write_month(month(number), month_path(folder, number), rows)
 
 
 def clean(raw: Path, path: Path) -> int:

@@ -1,4 +1,7 @@
-"""What several test modules share: one Postgres a session, with a fresh database for each test; Prefect's servers."""
+"""What several test modules share: one Postgres a session, with a fresh database for each test; Prefect's servers.
+
+Tests that need a server or an emulator are known by their fixtures, and marked so: ``make test-quick`` leaves them out.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,37 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from support.google import cloud
 from support.postgres import postgres_server
 from support.prefect import harness, prefect_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from support.google import Cloud
     from support.postgres import PostgresServer
     from support.prefect import PrefectServer
+
+
+SERVERS = frozenset(
+    {
+        *("postgres_session", "postgres", "prefect_running", "prefect_here"),
+        *("fake_url", "emulator_url", "emulated", "google_session"),
+    }
+)
+# A test's parameters of these names ask for a server's fixture when it runs.
+SERVED = frozenset({"postgres", "fake", "strict"})
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need a server."""
+    for item in items:
+        call = getattr(item, "callspec", None)
+        asked = [getattr(value, "note", value) for value in call.params.values()] if call else []
+        named = {word for text in asked if isinstance(text, str) for word in text.split()}
+        if SERVERS & set(getattr(item, "fixturenames", ())) or SERVED & named:
+            item.add_marker(pytest.mark.server)
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +74,16 @@ def prefect_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectSe
     """The session's server for flows that run in this process."""
     with harness(tmp_path_factory.mktemp("prefect-here")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def google_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """The session's Google Cloud."""
+    with cloud(tmp_path_factory.mktemp("google")) as running:
+        yield running
+
+
+@pytest.fixture
+def google(google_session: Cloud) -> Cloud:
+    """Google Cloud with an empty bucket and an empty dataset."""
+    return google_session.fresh()

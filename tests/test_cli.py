@@ -69,7 +69,8 @@ def rows_of(folder: Path, table: str = "fhv_taxi_data") -> list[tuple[Any, ...]]
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("ingest", "--help"), ("blocks-init", "--help"), ("schema", "--help")]
+    "arguments",
+    [("--help",), *((name, "--help") for name in ("ingest", "upload", "warehouse", "blocks-init", "schema"))],
 )
 def test_help_imports_nothing_heavy(arguments: tuple[str, ...], tmp_path: Path) -> None:
     """Help comes at once: none of the heavy packages is imported for it."""
@@ -498,6 +499,7 @@ def test_ctrl_c_while_a_server_is_silent(folder: Path) -> None:
     assert done.err.count("Interrupted.") == 1
 
 
+@pytest.mark.server
 def test_ctrl_c_in_a_prefect_run(tmp_path: Path) -> None:
     """Ctrl-C in a terminal reaches Prefect's own server too: the run still ends soon, and can be repeated.
 
@@ -516,6 +518,7 @@ def test_ctrl_c_in_a_prefect_run(tmp_path: Path) -> None:
     assert "prefect" not in again.err.replace("Starting Prefect", "")
 
 
+@pytest.mark.server
 def test_ctrl_c_while_prefect_starts(tmp_path: Path) -> None:
     """Ctrl-C is heard at once while Prefect's server is being started, and leaves no server behind."""
     arguments = ("ingest", "--color", "green", "--year", "2021", "--months", "1", "--source", "sample")

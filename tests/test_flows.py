@@ -110,7 +110,7 @@ def test_only_what_may_pass_is_tried_again(
     kind: type[Transient | NotPublished], attempts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three retries for a passing error, none for another; each retry is told, so that the pause is explained."""
-    from nyctaxi_etl import flows
+    from nyctaxi_etl import tasks
 
     made: list[Partition] = []
     events: list[Event] = []
@@ -121,7 +121,7 @@ def test_only_what_may_pass_is_tried_again(
         raise kind(message)
 
     monkeypatch.setattr(pipeline, "extract", broken)
-    monkeypatch.setattr(flows.extract, "retry_delay_seconds", 0)
+    monkeypatch.setattr(tasks.extract, "retry_delay_seconds", 0)
     with listening(events.append):
         _, report = run([1])
     assert len(made) == attempts
@@ -131,17 +131,17 @@ def test_only_what_may_pass_is_tried_again(
 
 def test_retries_are_spread() -> None:
     """The pauses between attempts grow, and are never the same for two months."""
-    from nyctaxi_etl import flows
+    from nyctaxi_etl import tasks
 
-    for task in (flows.extract, flows.load):
+    for task in (tasks.extract, tasks.load, tasks.put, tasks.put_raw, tasks.get, tasks.load_from_lake):
         assert task.retries == 3
         delays = task.retry_delay_seconds
         assert isinstance(delays, list)
         assert delays == sorted(set(delays))
         assert len(delays) == 3
         assert task.retry_jitter_factor
-    assert flows.extract.cache_expiration is not None
-    assert flows.extract.cache_expiration.total_seconds() == 24 * 3600
+    assert tasks.extract.cache_expiration is not None
+    assert tasks.extract.cache_expiration.total_seconds() == 24 * 3600
 
 
 @pytest.mark.usefixtures("prefect_here")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import stamina
 
-from nyctaxi_etl import pipeline
+from nyctaxi_etl import pipeline, running
 from nyctaxi_etl.errors import CorruptFile, NotPublished, NycTaxiError, Transient, UsageError, WarehouseError
 from nyctaxi_etl.model import Color, Month, Partition, Stage, Staged
 from nyctaxi_etl.pipeline import Job, Steps
@@ -18,6 +18,7 @@ from nyctaxi_etl.progress import Event, listening, tell
 from nyctaxi_etl.report import PartitionResult
 from nyctaxi_etl.sources import resolve
 from nyctaxi_etl.warehouses import open_warehouse
+from nyctaxi_etl.warehouses.duckdb import DuckDB
 from support.months import publish
 
 if TYPE_CHECKING:
@@ -207,6 +208,14 @@ def test_prepare(job: Job, tmp_path: Path) -> None:
         pipeline.prepare(replace(job, data_dir=tmp_path / "file" / "below"))
 
 
+def test_a_warehouse_that_loads_from_the_lake_is_refused(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever names it, a block too: a source's month can't get there, and nothing is fetched for it."""
+    monkeypatch.setattr(DuckDB, "by_uri", True, raising=False)
+    with pytest.raises(UsageError, match="BigQuery loads from the lake"):
+        pipeline.held(job, [JANUARY], opened)
+    assert pipeline.held(replace(job, lake="lake"), [JANUARY], opened) == {}
+
+
 # Months side by side
 
 
@@ -219,7 +228,7 @@ def test_results_are_in_order() -> None:
         return loaded(partition)
 
     results: list[PartitionResult] = []
-    events = heard(lambda: results.extend(pipeline.run_months([JANUARY, FEBRUARY, MARCH], month, 3)))
+    events = heard(lambda: results.extend(running.run_months([JANUARY, FEBRUARY, MARCH], month, 3)))
     assert [result.partition for result in results] == [JANUARY, FEBRUARY, MARCH]
     assert {event.partition for event in events} == {JANUARY, FEBRUARY, MARCH}
     assert events[-1].partition == JANUARY
@@ -227,33 +236,33 @@ def test_results_are_in_order() -> None:
 
 def test_jobs_bounds_how_many_run() -> None:
     """Two jobs: two months meet, never three."""
-    meeting, running, most = threading.Barrier(2, timeout=WAIT_SECONDS), [0], [0]
+    meeting, at_work, most = threading.Barrier(2, timeout=WAIT_SECONDS), [0], [0]
     lock = threading.Lock()
 
     def month(partition: Partition) -> PartitionResult:
         with lock:
-            running[0] += 1
-            most[0] = max(most[0], running[0])
+            at_work[0] += 1
+            most[0] = max(most[0], at_work[0])
         meeting.wait()
         with lock:
-            running[0] -= 1
+            at_work[0] -= 1
         return loaded(partition)
 
     months = [Partition(Color.FHV, Month(2021, number)) for number in range(1, 7)]
-    pipeline.run_months(months, month, 2)
+    running.run_months(months, month, 2)
     assert most == [2]
 
 
 def test_no_months() -> None:
     """Nothing to do is done at once."""
-    assert pipeline.run_months([], loaded, 2) == ()
+    assert running.run_months([], loaded, 2) == ()
 
 
 def test_a_failed_month_does_not_stop_the_next(job: Job) -> None:
     """March isn't there: January and February are loaded nevertheless."""
     steps = pipeline.direct_steps(opened)
     months = [MARCH, JANUARY, FEBRUARY]
-    results = pipeline.run_months(months, lambda p: pipeline.ingest_month(job, p, steps, None), 1)
+    results = running.run_months(months, lambda p: pipeline.ingest_month(job, p, steps, None), 1)
     assert [result.outcome for result in results] == ["missing", "loaded", "loaded"]
     report = pipeline.report("ingest", job, results)
     assert (report.exit_code, report.totals["outcomes"]) == (1, {"loaded": 2, "missing": 1})
@@ -280,14 +289,14 @@ def test_an_error_of_no_month_stops_the_others(error: BaseException) -> None:
         return loaded(partition)
 
     with pytest.raises(type(error)):
-        pipeline.run_months([JANUARY, FEBRUARY, MARCH], month, 2)
+        running.run_months([JANUARY, FEBRUARY, MARCH], month, 2)
     assert set(begun) == {JANUARY, FEBRUARY}
     assert stopped == [FEBRUARY]
 
 
 def test_a_month_that_never_looks_up_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """A month that waits in vain holds up the end of a run for the time of grace, not longer."""
-    monkeypatch.setattr(pipeline, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(running, "GRACE_SECONDS", 0.2)
     release, meeting = threading.Event(), threading.Barrier(2, timeout=WAIT_SECONDS)
 
     def month(partition: Partition) -> PartitionResult:
@@ -299,7 +308,7 @@ def test_a_month_that_never_looks_up_is_left_behind(monkeypatch: pytest.MonkeyPa
 
     started = time.monotonic()
     with pytest.raises(KeyError):
-        pipeline.run_months([JANUARY, FEBRUARY], month, 2)
+        running.run_months([JANUARY, FEBRUARY], month, 2)
     assert time.monotonic() - started < WAIT_SECONDS / 2
     release.set()
 
@@ -313,6 +322,6 @@ def test_stopping_between_two_blocks_leaves_nothing(job: Job) -> None:
 
     steps = pipeline.direct_steps(opened)
     with listening(interrupt), pytest.raises(KeyboardInterrupt):
-        pipeline.run_months([JANUARY], lambda p: pipeline.ingest_month(job, p, steps, None), 1)
+        running.run_months([JANUARY], lambda p: pipeline.ingest_month(job, p, steps, None), 1)
     assert list((job.data_dir / "staging").iterdir()) == []
     assert pipeline.held(job, [JANUARY], opened) == {}

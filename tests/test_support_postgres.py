@@ -14,6 +14,8 @@ from sqlalchemy import create_engine, text
 
 from support.postgres import find_programs, postgres_server, wheel_programs
 
+pytestmark = pytest.mark.server
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -65,8 +67,9 @@ def test_the_server_ends_with_a_killed_parent(tmp_path: Path) -> None:
     here = {"PYTHONPATH": str(Path(__file__).parent), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     parent = subprocess.Popen([sys.executable, "-c", script], env=here, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
-    with parent, psycopg.connect(parent.stdout.readline()) as connection:
-        data = connection.execute("SHOW data_directory").fetchone()
+    with parent:
+        with psycopg.connect(parent.stdout.readline()) as connection:
+            data = connection.execute("SHOW data_directory").fetchone()
         parent.kill()
     assert data is not None
     end = time.monotonic() + 10

@@ -19,9 +19,9 @@ from nyctaxi_etl.datasets import DATASETS, FHV
 from nyctaxi_etl.errors import CorruptFile, NycTaxiError, QualityError, UsageError, WarehouseError
 from nyctaxi_etl.ledger import LEDGER_TABLE, LedgerRow
 from nyctaxi_etl.model import Color
-from nyctaxi_etl.pipeline import run_months
 from nyctaxi_etl.progress import Event, listening
 from nyctaxi_etl.report import PartitionResult
+from nyctaxi_etl.running import run_months
 from nyctaxi_etl.schema import Column
 from nyctaxi_etl.warehouses import open_warehouse
 from nyctaxi_etl.warehouses.duckdb import DuckDB

@@ -3,47 +3,28 @@
 from __future__ import annotations
 
 import sys
-import uuid
-from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
 from nyctaxi_etl import console, options
-from nyctaxi_etl.door import door, print_json, reaching_prefect, refuse
+from nyctaxi_etl.door import door, print_json, refuse
 from nyctaxi_etl.errors import UsageError
-from nyctaxi_etl.model import Color, parse_colors, parse_months, parse_years, select
-from nyctaxi_etl.report import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, PartitionResult
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractContextManager
-
-    from nyctaxi_etl.config import Settings
-    from nyctaxi_etl.model import Partition
-    from nyctaxi_etl.pipeline import Job
-    from nyctaxi_etl.report import LoadReport
+from nyctaxi_etl.model import Color  # noqa: TC001 - Typer reads the annotations
+from nyctaxi_etl.months import do, prefect_ready, waiting
+from nyctaxi_etl.report import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK
 
 _INTERRUPTED = "Interrupted. Finished months are in, the others are what they were; the same command goes on."
 
 app = typer.Typer(
-    help="Months of New York City taxi trips, from their source into a warehouse: fast, atomic and provable.",
+    help="Months of New York City taxi trips, from their source into lake and warehouse: fast, atomic and provable.",
     epilog="Exit codes: 0 all good; 1 some months failed or are missing; 2 usage or configuration; 130 interrupted.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # one plain column is easier to read at 80 characters than panels
 )
-
-
-class Request(NamedTuple):
-    """What a command is to do: the months, the job for each, and how to say so."""
-
-    settings: Settings
-    partitions: tuple[Partition, ...]
-    years: tuple[int, ...]
-    months: tuple[int, ...]
-    job: Job
 
 
 def _version(*, value: bool) -> None:
@@ -89,13 +70,94 @@ def ingest(  # noqa: PLR0913 - a command's parameters are its options
 
     Every option has a setting NYCTAXI_<OPTION>, in the environment or in .env.
     """
-    given = _given(locals())
-    with door("ingest", given) as settings:
-        request = _request(settings)
-        if settings.dry_run:
-            _finish(_planned(request), settings)
-        run = _run_direct if settings.direct else _run_flow
-        _finish(run(request), settings)
+    do("ingest", _given(locals()))
+
+
+@app.command(short_help="Bring months into the lake.")
+def upload(  # noqa: PLR0913 - as above
+    *,
+    color: options.ColorOption = None,
+    year: options.YearOption = None,
+    months: options.MonthsOption = None,
+    source: options.SourceOption = None,
+    lake: options.LakeOption = None,
+    mode: options.ModeOption = None,
+    raw: options.RawOption = None,
+    jobs: options.JobsOption = None,
+    force: options.ForceOption = None,
+    dry_run: options.DryRunOption = None,
+    json_: options.JsonOption = None,
+    direct: options.DirectOption = None,
+    data_dir: options.DataDirOption = None,
+    verbose: options.VerboseOption = None,
+    debug: options.DebugOption = None,
+) -> None:
+    """Bring months from a source into the lake, as Parquet, with what is known of them.
+
+    Every option has a setting NYCTAXI_<OPTION>, in the environment or in .env.
+    """
+    do("upload", _given(locals()))
+
+
+@app.command(short_help="Bring months from the lake into a warehouse.")
+def warehouse(  # noqa: PLR0913 - as above
+    *,
+    color: options.ColorOption = None,
+    year: options.YearOption = None,
+    months: options.MonthsOption = None,
+    lake: options.LakeOption = None,
+    to: options.IntoOption = None,
+    table: options.TableOption = None,
+    mode: options.ModeOption = None,
+    jobs: options.JobsOption = None,
+    force: options.ForceOption = None,
+    dry_run: options.DryRunOption = None,
+    json_: options.JsonOption = None,
+    direct: options.DirectOption = None,
+    data_dir: options.DataDirOption = None,
+    verbose: options.VerboseOption = None,
+    debug: options.DebugOption = None,
+) -> None:
+    """Bring months from the lake into a warehouse; each month is wholly the old or wholly the new one.
+
+    Every option has a setting NYCTAXI_<OPTION>, in the environment or in .env.
+    """
+    do("warehouse", _given(locals()))
+
+
+@app.command(short_help="Bring the names of zones into the lake and a warehouse.")
+def zones(  # noqa: PLR0913 - as above
+    *,
+    source: options.SourceOption = None,
+    lake: options.LakeOption = None,
+    to: options.IntoOption = None,
+    dry_run: options.DryRunOption = None,
+    json_: options.JsonOption = None,
+    data_dir: options.DataDirOption = None,
+    verbose: options.VerboseOption = None,
+    debug: options.DebugOption = None,
+) -> None:
+    """Bring the lookup of zones, which trips refer to, from a source into the lake and a warehouse, as a whole.
+
+    Every option has a setting NYCTAXI_<OPTION>, in the environment or in .env.
+    """
+    with door("zones", _given(locals())) as settings:
+        from nyctaxi_etl import commands, pipeline, places
+        from nyctaxi_etl import zones as lookup
+
+        job = replace(commands.job_of("upload", settings, run_id=""), to=settings.to)
+        commands.check(job)
+        if not settings.dry_run:
+            pipeline.prepare(job)
+        by_block = places.needs_prefect(job) and not settings.dry_run
+        if by_block:
+            console.say(waiting())
+        with prefect_ready(settings) if by_block else nullcontext():
+            report = lookup.report(job, None if settings.dry_run else lookup.load(job))
+        if settings.json_:
+            print_json(report)
+        else:
+            console.show_lookup(report)
 
 
 @app.command(name="blocks-init", short_help="Register Prefect blocks.")
@@ -112,14 +174,14 @@ def blocks_init(
     """
     given = _given(locals())
     with door("blocks-init", given) as settings:
-        from nyctaxi_etl import blocks
+        from nyctaxi_etl import blocks, commands
 
         wanted = blocks.is_configured(settings)
         if wanted:
-            console.say(_waiting())
-        with _prefect(settings) if wanted else nullcontext():
+            console.say(waiting())
+        with prefect_ready(settings) if wanted else nullcontext():
             statuses = blocks.register(settings)
-            statuses = blocks.check(statuses) if settings.check else statuses
+            statuses = blocks.check(statuses, commands.google_of(settings)) if settings.check else statuses
         code = EXIT_INCOMPLETE if any(status.is_failed for status in statuses) else EXIT_OK
         if settings.json_:
             print_json({"command": "blocks-init", "results": [vars(status) for status in statuses], "exit_code": code})
@@ -168,130 +230,3 @@ def _given(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return the options that were given, by their setting's name."""
     given = {name: value for name, value in arguments.items() if value is not None}
     return given | ({"color": ",".join(given["color"])} if "color" in given else {})
-
-
-def _request(settings: Settings) -> Request:
-    """Check everything that can be checked before anything moves."""
-    from nyctaxi_etl.datasets import FIRST_MONTHS
-
-    if not settings.color or not settings.year:
-        message = f"{'--color' if not settings.color else '--year'} is missing."
-        raise UsageError(message, "For example: nyctaxi ingest --color yellow --year 2021 --months 1-3.")
-    colors, years, months = parse_colors([settings.color]), parse_years(settings.year), parse_months(settings.months)
-    partitions, notes = select(colors, years, months, FIRST_MONTHS, datetime.now(UTC).date())
-    job = _job(settings, len(colors))
-    for note in notes:
-        console.say(note)
-    if job.source.name == "sample":
-        console.say("The source sample is synthetic: generated here, shaped like the real thing.")
-    return Request(settings, partitions, years, months, job)
-
-
-def _job(settings: Settings, colors: int) -> Job:
-    from nyctaxi_etl import pipeline
-    from nyctaxi_etl.blocks import PREFIX
-    from nyctaxi_etl.schema import table_name
-    from nyctaxi_etl.sources import resolve
-    from nyctaxi_etl.warehouses import open_warehouse
-
-    table = table_name(settings.table) if settings.table else None
-    if table and colors > 1:
-        message = f"--table {table} names one table for {colors} colours."
-        raise UsageError(message, "A table holds one colour: run once for each, or leave --table out.")
-    job = pipeline.Job(
-        source=resolve(settings.source, settings.tlc_url, settings.datatalks_url),
-        to=settings.to,
-        data_dir=settings.data_dir.expanduser(),
-        run_id=uuid.uuid4().hex,
-        table=table,
-        force=settings.force,
-        sample_rows=settings.sample_rows,
-        max_unparsable=settings.max_unparsable,
-    )
-    if not job.to.startswith(PREFIX):
-        open_warehouse(job.to, job.data_dir)
-    return job
-
-
-def _planned(request: Request) -> LoadReport:
-    from nyctaxi_etl import pipeline
-
-    results = [PartitionResult(p, "planned", request.job.table_of(p)) for p in request.partitions]
-    return pipeline.report("ingest", request.job, results)
-
-
-def _run_direct(request: Request) -> LoadReport:
-    from nyctaxi_etl import blocks, pipeline
-
-    settings, job = request.settings, request.job
-    pipeline.prepare(job)
-    by_block = job.to.startswith(blocks.PREFIX)
-    steps = pipeline.direct_steps(blocks.warehouse_of)
-    with _shown(request, _waiting() if by_block else ""), _prefect(settings) if by_block else nullcontext():
-        ledger = pipeline.held(job, request.partitions, blocks.warehouse_of)
-        results = pipeline.run_months(
-            request.partitions, lambda p: pipeline.ingest_month(job, p, steps, ledger.get(p)), settings.jobs
-        )
-    return pipeline.report("ingest", job, results)
-
-
-def _run_flow(request: Request) -> LoadReport:
-    from nyctaxi_etl import pipeline
-
-    settings, job = request.settings, request.job
-    pipeline.prepare(job)
-    with _shown(request, _waiting()), _prefect(settings, "or use --direct"):
-        from nyctaxi_etl import flows
-
-        state = flows.ingest(
-            color=list(dict.fromkeys(p.color for p in request.partitions)),
-            year=list(request.years),
-            months=list(request.months),
-            source=settings.source,
-            to=settings.to,
-            table=job.table,
-            jobs=settings.jobs,
-            force=settings.force,
-            data_dir=settings.data_dir,
-            return_state=True,
-        )
-        outcome: Any = state.result(raise_on_failure=False)
-    if isinstance(outcome, BaseException):
-        raise outcome
-    report: LoadReport = outcome
-    return report
-
-
-def _shown(request: Request, waiting: str) -> AbstractContextManager[None]:
-    from stamina.instrumentation import set_on_retry_hooks
-
-    set_on_retry_hooks(())  # a line of the progress says it
-    return console.showing(request.partitions, waiting, live=not request.settings.verbose)
-
-
-def _waiting() -> str:
-    """Say what takes long before the first month does: Prefect's import, and its server's start."""
-    from nyctaxi_etl import config
-
-    return "Asking Prefect's server ..." if config.has_prefect_server() else "Starting Prefect (some 10 seconds) ..."
-
-
-@contextmanager
-def _prefect(settings: Settings, instead: str = "") -> Iterator[None]:
-    """Have Prefect set up and its server there; ``instead`` is what a user can do without it."""
-    from nyctaxi_etl import config
-
-    config.prepare_prefect(console=settings.verbose)
-    with reaching_prefect(instead):
-        from nyctaxi_etl import blocks
-
-        blocks.start_server()
-        yield
-
-
-def _finish(report: LoadReport, settings: Settings) -> NoReturn:
-    if settings.json_:
-        print_json(report.as_dict())
-    else:
-        console.show_report(report)
-    raise typer.Exit(report.exit_code)

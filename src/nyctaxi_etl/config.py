@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nyctaxi_etl.errors import UsageError
+from nyctaxi_etl.model import Mode
 from nyctaxi_etl.sources import DATATALKS_URL, TLC_URL
 
 # Where a user may have decided on Prefect's telemetry: the environment, or a file that Prefect reads.
@@ -43,7 +44,12 @@ class Settings(Manner):
     year: str = Field("", description="Years to load: 2021, 2019-2021 or 2019,2021.")
     months: str = Field("1-12", description="Months of each year: 1-3 or 1,3,5-7.")
     source: str = Field("tlc", description="tlc, datatalks, sample, a folder or an http(s) base URL.")
-    to: str = Field("duckdb", description="duckdb, duckdb:///path, block:NAME or a SQLAlchemy URL without a password.")
+    to: str = Field(
+        "duckdb", description="duckdb, duckdb:///path, bigquery, block:NAME or a SQLAlchemy URL without a password."
+    )
+    lake: str = Field("", description="A folder, gs://bucket/prefix or block:NAME, instead of the data folder's lake.")
+    mode: Mode = Field(Mode.ETL, description="etl: rules drop rows before the lake; elt: in the warehouse.")
+    raw: bool = Field(default=False, description="Put the published files into the lake as well.")
     table: str = Field("", description="Table to load into, instead of {color}_taxi_data.")
     jobs: Annotated[int, Field(ge=1, le=64)] = Field(2, description="Months that run side by side, 1 to 64.")
     force: bool = Field(default=False, description="Load months again that are loaded and unchanged.")
@@ -58,12 +64,29 @@ class Settings(Manner):
     max_unparsable: Annotated[float, Field(ge=0, le=1)] = Field(
         0.05, description="Share of rows that may be unparsable before a month fails, 0 to 1."
     )
+    gcs_chunk_mb: Annotated[int, Field(ge=1, le=1024)] = Field(
+        8, description="MiB that are sent to a bucket in one request, and at most sent again after a break."
+    )
+    gcs_location: str = Field(
+        "", description="Where the bucket is: compared with BigQuery's dataset first. Asking would take another right."
+    )
+    bigquery_project: str = Field("", description="Project of BigQuery's dataset, instead of the credentials' own.")
+    bigquery_dataset: str = Field("nyctaxi", description="Dataset that --to bigquery loads into; it must exist.")
+    bigquery_location: str = Field("", description="Where the dataset is meant to be; another place is refused.")
+    bigquery_max_bytes: Annotated[int, Field(ge=0)] = Field(
+        20_000_000_000, description="Most bytes that a month's transaction in BigQuery may read; 0 is no limit."
+    )
     postgres_host: str = Field("", description="Host of the block postgres-connection.")
     postgres_port: Annotated[int, Field(ge=1, le=65535)] = Field(5432, description="Port of the block.")
     postgres_user: str = Field("", description="User of the block.")
     postgres_password: SecretStr = Field(SecretStr(""), description="Password of the block; kept as a secret.")
     postgres_database: str = Field("", description="Database of the block.")
     postgres_sslmode: str = Field("", description="TLS of the block, as libpq names it: require, verify-full, ...")
+    gcp_credentials_file: str = Field("", description="Service account of the block gcp-credentials: its JSON file.")
+    gcp_credentials_json: SecretStr = Field(SecretStr(""), description="The same as JSON itself; kept as a secret.")
+    gcp_project: str = Field("", description="Google Cloud project; by itself, with the machine's own credentials.")
+    gcs_bucket: str = Field("", description="Bucket of the block gcs-bucket, without gs://.")
+    gcs_prefix: str = Field("", description="Folder in the bucket that the lake is in.")
 
 
 def settings() -> Settings:
@@ -103,6 +126,16 @@ def prepare_prefect(*, console: bool) -> None:
         defaults |= {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL"}
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+
+
+def storage_emulator() -> str:
+    """Return the address of a server that stands in for Google Cloud Storage, empty if there is none."""
+    return os.environ.get("STORAGE_EMULATOR_HOST", "")
+
+
+def bigquery_emulator() -> str:
+    """Return the address of a server that stands in for BigQuery, empty if there is none."""
+    return os.environ.get("BIGQUERY_EMULATOR_HOST", "")
 
 
 def has_prefect_server() -> bool:

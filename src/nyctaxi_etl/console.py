@@ -6,7 +6,7 @@ import sys
 import time
 from contextlib import contextmanager
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nyctaxi_etl.progress import listening
 from nyctaxi_etl.report import COLUMNS
@@ -161,6 +161,13 @@ def show_blocks(statuses: tuple[BlockStatus, ...]) -> None:
     """Print what became of each block to stdout."""
     for status in statuses:
         sys.stdout.write(f"{status.name:<22} {status.kind:<20} {status.status:<11} {status.note}\n")
+
+
+def show_lookup(report: dict[str, Any]) -> None:
+    """Print what became of the zone lookup to stdout."""
+    (result,) = report["results"]
+    where = f"{result['key']} in {report['lake']}, table {result['table']} in {report['destination']}"
+    sys.stdout.write(f"{result['outcome']}: {result['rows_loaded']} zones of {report['source']}, {where}\n")
 
 
 def _line(words: str, event: Event) -> str:

@@ -1,129 +1,55 @@
-"""The same steps as Prefect tasks, and the flows. What Prefect adds is all here: retries, cache, names, artifacts."""
+"""The commands as Prefect flows: typed parameters, a plan in the log, artifacts, and a state that tells the outcome."""
 
 from __future__ import annotations
 
-import hashlib
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from prefect import flow, get_run_logger, runtime, task
+from prefect import flow, get_run_logger, runtime
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State  # noqa: TC002 - Prefect reads the flow's annotations
 from prefect.states import Completed, Failed
-from prefect.tasks import exponential_backoff
 from pydantic import Field
 
-from nyctaxi_etl import pipeline
-from nyctaxi_etl.blocks import warehouse_of
+from nyctaxi_etl import pipeline, uploading, warehousing
+from nyctaxi_etl.commands import job_of
 from nyctaxi_etl.config import settings
 from nyctaxi_etl.datasets import FIRST_MONTHS
-from nyctaxi_etl.errors import Transient
-from nyctaxi_etl.model import Color, Partition, RawFile, Stage, Staged, select
-from nyctaxi_etl.pipeline import Job, Steps
+from nyctaxi_etl.model import Color, Mode, select
+from nyctaxi_etl.places import lake_of, warehouse_of
 from nyctaxi_etl.report import LoadReport  # noqa: TC001 - as above
-from nyctaxi_etl.schema import table_name
-from nyctaxi_etl.sources import resolve
+from nyctaxi_etl.running import run_months
+from nyctaxi_etl.tasks import INGEST, UPLOAD, WAREHOUSE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from prefect.client.schemas.objects import TaskRun
-    from prefect.context import TaskRunContext
-
+    from nyctaxi_etl.commands import Command
+    from nyctaxi_etl.model import Partition
+    from nyctaxi_etl.pipeline import Job
     from nyctaxi_etl.report import PartitionResult
+
+
+_SOME = Field(min_length=1)
 
 MonthNumber = Annotated[int, Field(ge=1, le=12)]
 Year = Annotated[int, Field(ge=2009, le=2100)]
-
-_SOME = Field(min_length=1)
-_RETRIES = 3
-_CACHE = timedelta(days=1)
-
-
-def _is_transient(_task: object, _run: TaskRun, state: State[Any]) -> bool:
-    """Retry what may pass by itself, nothing else."""
-    return isinstance(state.data, Transient)
-
-
-@contextmanager
-def _telling_retry(step: str, partition: Partition) -> Iterator[None]:
-    """Say that a step will be tried again: the pause before may be long."""
-    try:
-        yield
-    except Transient as error:
-        if runtime.task_run.run_count <= _RETRIES:
-            pipeline.tell_retry(partition, step, error)
-        raise
-
-
-def _extract_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
-    """Name a fetched file by what decides it: the source, the month, the folder and, for the sample, its size."""
-    job: Job = parameters["job"]
-    parts = (job.source, str(parameters["partition"]), str(job.data_dir.resolve()), job.sample_rows)
-    return f"nyctaxi-extract-{hashlib.sha256(repr(parts).encode()).hexdigest()}"
-
-
-@task(
-    name="extract",
-    task_run_name="extract {partition}",
-    retries=_RETRIES,
-    retry_delay_seconds=exponential_backoff(backoff_factor=5),
-    retry_jitter_factor=0.5,
-    retry_condition_fn=_is_transient,
-    cache_key_fn=_extract_key,
-    cache_expiration=_CACHE,
-    persist_result=True,
-)
-def extract(job: Job, partition: Partition) -> RawFile:
-    """Have the month's file here, whole and checked."""
-    with _telling_retry("extract", partition):
-        return pipeline.extract(job, partition)
-
-
-@task(name="transform", task_run_name="transform {raw.partition}", cache_policy=NO_CACHE, persist_result=False)
-def transform(job: Job, raw: RawFile, folder: Path) -> Staged:
-    """Conform and clean the file into a staging folder."""
-    return pipeline.transform(job, raw, folder)
-
-
-@task(
-    name="load",
-    task_run_name="load {staged.partition}",
-    retries=_RETRIES,
-    retry_delay_seconds=exponential_backoff(backoff_factor=2),
-    retry_jitter_factor=0.5,
-    retry_condition_fn=_is_transient,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
-def load(job: Job, staged: Stage) -> int:
-    """Replace the month in the warehouse; safe to repeat, because the month is wholly the old or wholly the new one."""
-    with _telling_retry("load", staged.partition):
-        return pipeline.load(job, staged, warehouse_of)
-
-
-def _extract_current(job: Job, partition: Partition) -> RawFile:
-    """Extract, but never take the cache's word for a file that is gone or changed."""
-    raw = extract.with_options(refresh_cache=job.force)(job, partition)
-    return raw if raw.is_current() else extract.with_options(refresh_cache=True)(job, partition)
-
-
-_STEPS = Steps(_extract_current, transform, load)
+Colors = Annotated[list[Color], _SOME]
+Years = Annotated[list[Year], _SOME]
+Months = Annotated[list[MonthNumber], _SOME]
+Jobs = Annotated[int, Field(ge=1, le=64)]
 
 
 @flow(name="log-plan", flow_run_name="plan {table}")
 def log_plan(table: str, months: list[str]) -> None:
-    """Log which months go into which table, before anything moves."""
+    """Log which months go where, before anything moves."""
     get_run_logger().info("%s: %s", table, ", ".join(months))
 
 
 def _run_name() -> str:
     given = runtime.flow_run.parameters
     colors = "+".join(str(getattr(color, "value", color)) for color in given["color"])
-    return f"ingest {colors} {_span(given['year'])} {_span(given['months'])} to {given['to'].partition('://')[0]}"
+    to = given["to"].partition("://")[0] if "to" in given else given["lake"] or "lake"
+    return f"{runtime.flow_run.flow_name} {colors} {_span(given['year'])} {_span(given['months'])} to {to}"
 
 
 def _span(numbers: list[int]) -> str:
@@ -132,14 +58,14 @@ def _span(numbers: list[int]) -> str:
 
 @flow(name="ingest", flow_run_name=_run_name, validate_parameters=True, persist_result=False)
 def ingest(  # noqa: PLR0913 - a flow's parameters are its form in Prefect's UI
-    color: Annotated[list[Color], _SOME],
-    year: Annotated[list[Year], _SOME],
-    months: Annotated[list[MonthNumber], _SOME],
+    color: Colors,
+    year: Years,
+    months: Months,
     *,
     source: str = "tlc",
     to: str = "duckdb",
     table: str | None = None,
-    jobs: Annotated[int, Field(ge=1, le=64)] = 2,
+    jobs: Jobs = 2,
     force: bool = False,
     data_dir: Path = Path("data"),
 ) -> State[LoadReport]:
@@ -159,35 +85,99 @@ def ingest(  # noqa: PLR0913 - a flow's parameters are its form in Prefect's UI
     Returns:
         A completed state with the load report, or a failed one if a month failed or is missing.
     """
-    given = settings()
-    job = Job(
-        source=resolve(source, given.tlc_url, given.datatalks_url),
-        to=to,
-        data_dir=data_dir.expanduser(),
-        run_id=str(runtime.flow_run.id),
-        table=table and table_name(table),
-        force=force,
-        sample_rows=given.sample_rows,
-        max_unparsable=given.max_unparsable,
-    )
-    partitions = _plan(job, color, year, sorted(set(months)))
-    pipeline.prepare(job)
-    ledger = pipeline.held(job, partitions, warehouse_of)
+    job = _job("ingest", source=source, to=to, table=table or "", force=force, data_dir=data_dir)
+    partitions = _plan(job, color, year, months)
+    month = pipeline.months(job, partitions, INGEST, warehouse_of)
+    return _finished(pipeline.report("ingest", job, run_months(partitions, month, jobs)))
 
-    def month(partition: Partition) -> PartitionResult:
-        return pipeline.ingest_month(job, partition, _STEPS, ledger.get(partition))
 
-    results = pipeline.run_months(partitions, month, jobs)
-    return _finished(pipeline.report("ingest", job, results))
+@flow(name="upload", flow_run_name=_run_name, validate_parameters=True, persist_result=False)
+def upload(  # noqa: PLR0913 - as above
+    color: Colors,
+    year: Years,
+    months: Months,
+    *,
+    source: str = "tlc",
+    lake: str = "",
+    mode: Mode = Mode.ETL,
+    raw: bool = False,
+    jobs: Jobs = 2,
+    force: bool = False,
+    data_dir: Path = Path("data"),
+) -> State[LoadReport]:
+    """Bring months of trips from a source into the lake, each atomically.
+
+    Args:
+        color: Colours to put.
+        year: Years to put.
+        months: Months of each year, 1 to 12.
+        source: tlc, datatalks, sample, a folder or an http(s) base URL.
+        lake: A folder, gs://bucket/prefix or block:NAME, instead of the data folder's lake.
+        mode: etl puts rows that the rules keep, elt every row that can be parsed.
+        raw: Put the published files as well.
+        jobs: Months that run side by side.
+        force: Put months again that are there and unchanged.
+        data_dir: Folder for fetched files and the lake.
+
+    Returns:
+        A completed state with the load report, or a failed one if a month failed or is missing.
+    """
+    job = _job("upload", source=source, lake=lake, mode=mode, raw=raw, force=force, data_dir=data_dir)
+    partitions = _plan(job, color, year, months)
+    month = uploading.months(job, partitions, UPLOAD, lake_of)
+    return _finished(pipeline.report("upload", job, run_months(partitions, month, jobs)))
+
+
+@flow(name="warehouse", flow_run_name=_run_name, validate_parameters=True, persist_result=False)
+def warehouse(  # noqa: PLR0913 - as above
+    color: Colors,
+    year: Years,
+    months: Months,
+    *,
+    lake: str = "",
+    to: str = "duckdb",
+    table: str | None = None,
+    mode: Mode = Mode.ETL,
+    jobs: Jobs = 2,
+    force: bool = False,
+    data_dir: Path = Path("data"),
+) -> State[LoadReport]:
+    """Bring months of trips from the lake into a warehouse, each atomically.
+
+    Args:
+        color: Colours to load.
+        year: Years to load.
+        months: Months of each year, 1 to 12.
+        lake: A folder, gs://bucket/prefix or block:NAME, instead of the data folder's lake.
+        to: duckdb, duckdb:///path, bigquery, block:NAME or a SQLAlchemy URL without a password.
+        table: Table to load into, instead of {color}_taxi_data.
+        mode: etl loads what the rules keep, elt every row, to apply the rules in the warehouse.
+        jobs: Months that run side by side.
+        force: Load months again that are loaded and unchanged.
+        data_dir: Folder of the lake and the DuckDB file.
+
+    Returns:
+        A completed state with the load report, or a failed one if a month failed or is missing.
+    """
+    job = _job("warehouse", lake=lake, to=to, table=table or "", mode=mode, force=force, data_dir=data_dir)
+    partitions = _plan(job, color, year, months)
+    month = warehousing.months(job, partitions, WAREHOUSE, lake_of, warehouse_of)
+    return _finished(pipeline.report("warehouse", job, run_months(partitions, month, jobs)))
+
+
+def _job(command: Command, **given: Any) -> Job:
+    """Return the job of the parameters, put over the settings, for this flow run."""
+    return job_of(command, settings().model_copy(update=given), str(runtime.flow_run.id))
 
 
 def _plan(job: Job, color: list[Color], year: list[int], months: list[int]) -> tuple[Partition, ...]:
-    """Lay out the months, and log them and those that are left out."""
-    partitions, notes = select(color, year, months, FIRST_MONTHS, datetime.now(UTC).date())
+    """Lay out the months, log them and those that are left out, and see that there is a place to work."""
+    partitions, notes = select(color, year, sorted(set(months)), FIRST_MONTHS, datetime.now(UTC).date())
     for note in notes:
         get_run_logger().info(note)
-    tables = dict.fromkeys(job.table_of(partition) for partition in partitions)
-    log_plan(table=", ".join(tables), months=[str(partition) for partition in partitions])
+    places = dict.fromkeys(job.table_of(partition) if job.to else job.lake for partition in partitions)
+    log_plan(table=", ".join(places), months=[str(partition) for partition in partitions])
+    pipeline.prepare(job)
     return partitions
 
 

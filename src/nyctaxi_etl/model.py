@@ -26,6 +26,13 @@ class Color(StrEnum):
     FHVHV = "fhvhv"
 
 
+class Mode(StrEnum):
+    """Where the rules drop rows: before the lake, or in the warehouse, with SQL made of the same rules."""
+
+    ETL = "etl"
+    ELT = "elt"
+
+
 @dataclass(frozen=True, order=True)
 class Month:
     """A calendar month; ``Month.parse`` is the inverse of ``str``."""
@@ -166,7 +173,8 @@ class Stage(Protocol):
 class Staged:
     """A month conformed to its dataset and cleaned by its rules, ready to be loaded.
 
-    ``path`` is an Arrow IPC file with ``rows_loaded`` rows in those canonical columns that the published file has.
+    ``path`` is an Arrow IPC file with ``rows_loaded`` rows in those canonical columns that the published file has, or
+    a Parquet file of the lake's; ``uri`` is where the lake has it, for a warehouse that fetches it from there itself.
     ``rows_read = rows_loaded + rows_rejected``. ``flags`` counts rows that a rule marks
     but keeps; ``rejects`` is the Parquet file of the others, if there are any.
     """
@@ -181,6 +189,7 @@ class Staged:
     flags: Mapping[str, int] = field(default_factory=dict)
     unknown_columns: tuple[str, ...] = ()
     rejects: Path | None = None
+    uri: str = ""
 
     @property
     def partition(self) -> Partition:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from nyctaxi_etl.model import Color
+from nyctaxi_etl.model import Color, Mode
 
 
 def _colors(incomplete: str) -> list[str]:
@@ -54,6 +54,25 @@ ToOption = Annotated[
         help="duckdb, duckdb:///path, block:NAME or a SQLAlchemy URL without a password.  [default: duckdb]",
     ),
 ]
+IntoOption = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="WAREHOUSE",
+        help="duckdb, duckdb:///path, bigquery, block:NAME or a SQLAlchemy URL without a password.  [default: duckdb]",
+    ),
+]
+LakeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--lake", metavar="LAKE", help="A folder, gs://bucket/prefix or block:NAME.  [default: the data folder's lake]"
+    ),
+]
+ModeOption = Annotated[
+    Mode | None,
+    typer.Option("--mode", help="Rules drop rows before the lake (etl) or in the warehouse (elt).  [default: etl]"),
+]
+RawOption = Annotated[bool | None, typer.Option("--raw/--no-raw", help="Put the published files as well.")]
 TableOption = Annotated[
     str | None, typer.Option("--table", metavar="NAME", help="Table to load into.  [default: {color}_taxi_data]")
 ]
@@ -63,7 +82,7 @@ JobsOption = Annotated[
 DataDirOption = Annotated[
     Path | None,
     typer.Option(
-        "--data-dir", metavar="FOLDER", help="Folder for fetched files, rejects and the DuckDB file.  [default: data]"
+        "--data-dir", metavar="FOLDER", help="Folder for fetched files, rejects, lake and DuckDB file.  [default: data]"
     ),
 ]
 ForceOption = Annotated[

@@ -1,25 +1,20 @@
-"""The order of the steps, written once: fetch, look in the ledger, stage, load. Knows nothing of Prefect.
+"""From a source to a warehouse, the order written once: fetch, look in the ledger, stage, load. Knows no Prefect.
 
-The steps are injected, so a flow runs the same order with tasks in their place.
+The steps are injected, so a flow runs the same order with tasks in their place. What the other orders share is here.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import ExitStack, contextmanager
-from contextvars import copy_context
 from dataclasses import dataclass, replace
-from queue import Empty, SimpleQueue
-from threading import Event as Signal
-from threading import Thread
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from nyctaxi_etl import progress
 from nyctaxi_etl.datasets import DATASETS
 from nyctaxi_etl.errors import CorruptFile, NotPublished, NycTaxiError, Transient, UsageError
-from nyctaxi_etl.model import Staged
+from nyctaxi_etl.lakes import CHUNK_BYTES, conformed_key, trips_key
+from nyctaxi_etl.model import Mode, Staged
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.report import Failure, LoadReport, PartitionResult
 
@@ -28,21 +23,40 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nyctaxi_etl.ledger import LedgerRow
-    from nyctaxi_etl.model import Partition, RawFile, Stage
+    from nyctaxi_etl.model import Color, Partition, RawFile, Stage
     from nyctaxi_etl.report import Outcome
+    from nyctaxi_etl.schema import Dataset
     from nyctaxi_etl.sources import Source
     from nyctaxi_etl.warehouses import Warehouse
 
+Result = TypeVar("Result")
+
+# An address that begins so names a block of Prefect's.
+BLOCK = "block:"
 LOAD_ATTEMPTS = 4
-# How long Ctrl-C waits for months that look up between two blocks; one that waits for a silent server does not.
-GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Google:
+    """What a team has set of Google Cloud. An emulator's address stands in for Google's, without credentials."""
+
+    project: str = ""
+    dataset: str = "nyctaxi"
+    location: str = ""
+    max_bytes: int | None = None
+    chunk_bytes: int = CHUNK_BYTES
+    bucket_location: str = ""
+    storage_emulator: str = ""
+    bigquery_emulator: str = ""
 
 
 @dataclass(frozen=True)
 class Job:
     """What a run is to do with each of its months; holds no secret and can be pickled.
 
-    ``to`` is an address or ``block:NAME``; ``table`` ``None`` means the colour's own; ``run_id`` goes into the ledger.
+    ``to`` is a warehouse's address or ``block:NAME``, empty if the months end in the lake; ``lake`` is the same of the
+    lake, empty if they don't pass there. ``table`` ``None`` means the colour's own; ``raw``: published files go into
+    the lake, too; ``run_id`` goes into the ledger.
     """
 
     source: Source
@@ -53,10 +67,29 @@ class Job:
     force: bool = False
     sample_rows: int = 50_000
     max_unparsable: float = 0.05
+    lake: str = ""
+    mode: Mode = Mode.ETL
+    raw: bool = False
+    google: Google = Google()
 
     def table_of(self, partition: Partition) -> str:
         """Return the table that a month of this colour goes into."""
         return self.table or DATASETS[partition.color].table
+
+    def key_of(self, partition: Partition) -> str:
+        """Return the month's key in the lake."""
+        return trips_key(partition) if self.mode == Mode.ETL else conformed_key(partition)
+
+    def place_of(self, partition: Partition) -> str:
+        """Return where a month ends: a table, or a key in the lake."""
+        return self.table_of(partition) if self.to else self.key_of(partition)
+
+    def dataset_of(self, color: Color) -> Dataset:
+        """Return what a published month is conformed to; for ELT without the rules that drop rows."""
+        dataset = DATASETS[color]
+        if self.mode == Mode.ETL:
+            return dataset
+        return replace(dataset, rules=tuple(rule for rule in dataset.rules if rule.action != "drop"))
 
 
 class Steps(NamedTuple):
@@ -80,8 +113,8 @@ def transform(job: Job, raw: RawFile, folder: Path) -> Staged:
     from nyctaxi_etl.staging import stage
 
     try:
-        with _on_disk(raw.partition, folder):
-            return stage(raw, DATASETS[raw.partition.color], folder, job.max_unparsable)
+        with on_disk(raw.partition, folder):
+            return stage(raw, job.dataset_of(raw.partition.color), folder, job.max_unparsable)
     except CorruptFile:
         discard(raw)
         raise
@@ -95,7 +128,7 @@ def transform_live(job: Job, raw: RawFile, folder: Path) -> Stage:
         keep_rejects(live, job.data_dir / "rejects")
 
     tell(Event(raw.partition, "transform"))
-    return LiveStage(raw, DATASETS[raw.partition.color], folder, job.max_unparsable, keep)
+    return LiveStage(raw, job.dataset_of(raw.partition.color), folder, job.max_unparsable, keep)
 
 
 def load(job: Job, staged: Stage, open_warehouse: Callable[[Job], Warehouse]) -> int:
@@ -103,7 +136,7 @@ def load(job: Job, staged: Stage, open_warehouse: Callable[[Job], Warehouse]) ->
     from nyctaxi_etl.extract import discard
     from nyctaxi_etl.staging import keep_rejects
 
-    with _on_disk(staged.partition, job.data_dir):
+    with on_disk(staged.partition, job.data_dir):
         if isinstance(staged, Staged):
             keep_rejects(staged, job.data_dir / "rejects")
         try:
@@ -120,7 +153,6 @@ def direct_steps(open_warehouse: Callable[[Job], Warehouse]) -> Steps:
 
     Transform and load overlap where the warehouse takes a month that is still being conformed.
     """
-    import stamina
 
     def transform_for(job: Job, raw: RawFile, folder: Path) -> Stage:
         with open_warehouse(job) as warehouse:
@@ -128,18 +160,25 @@ def direct_steps(open_warehouse: Callable[[Job], Warehouse]) -> Steps:
         return transform_live(job, raw, folder) if flows else transform(job, raw, folder)
 
     def load_again(job: Job, staged: Stage) -> int:
-        for attempt in stamina.retry_context(on=Transient, attempts=LOAD_ATTEMPTS, timeout=None):
-            with attempt:
-                try:
-                    return load(job, staged, open_warehouse)
-                except Transient as error:
-                    if attempt.num < LOAD_ATTEMPTS:
-                        tell_retry(staged.partition, "load", error)
-                    raise
-        message = f"{staged.partition}: no attempt was made."  # a deactivated stamina still makes one
-        raise Transient(message)
+        return again(staged.partition, "load", lambda: load(job, staged, open_warehouse))
 
     return Steps(extract, transform_for, load_again)
+
+
+def again(partition: Partition, step: str, work: Callable[[], Result]) -> Result:
+    """Return ``work()``, tried again with growing pauses while it raises ``Transient``, and say so meanwhile."""
+    import stamina
+
+    for attempt in stamina.retry_context(on=Transient, attempts=LOAD_ATTEMPTS, timeout=None):
+        with attempt:
+            try:
+                return work()
+            except Transient as error:
+                if attempt.num < LOAD_ATTEMPTS:
+                    tell_retry(partition, step, error)
+                raise
+    message = f"{partition}: no attempt was made."  # a deactivated stamina still makes one
+    raise Transient(message)
 
 
 def tell_retry(partition: Partition, step: str, error: Transient) -> None:
@@ -167,6 +206,8 @@ def held(
         by_table.setdefault(job.table_of(partition), []).append(partition)
     found: dict[Partition, LedgerRow] = {}
     with open_warehouse(job) as warehouse:
+        if not job.lake:
+            refuse_by_uri(job, warehouse)
         for table, wanted in by_table.items():
             rows = {(row.color, row.file_month): row for row in warehouse.loaded(table)}
             keys = {partition: (str(partition.color), partition.month.first_day) for partition in wanted}
@@ -174,15 +215,41 @@ def held(
     return found
 
 
+def refuse_by_uri(job: Job, warehouse: Warehouse) -> None:
+    """Refuse a warehouse that loads from the lake alone. Raises ``UsageError``."""
+    if loads_by_uri(warehouse):
+        message = f"--to {job.to}: BigQuery loads from the lake, not from a source."
+        hint = "Run `nyctaxi upload --lake gs://bucket/prefix`, then `nyctaxi warehouse` with the same --lake."
+        raise UsageError(message, hint)
+
+
+def loads_by_uri(warehouse: Warehouse) -> bool:
+    """Tell whether a warehouse fetches months from the lake by itself."""
+    return bool(getattr(warehouse, "by_uri", False))
+
+
+def months(
+    job: Job, partitions: Sequence[Partition], steps: Steps, open_warehouse: Callable[[Job], Warehouse]
+) -> Callable[[Partition], PartitionResult]:
+    """Ask the warehouse what it holds, and return what brings one of these months into it."""
+    ledger = held(job, partitions, open_warehouse)
+    return lambda partition: ingest_month(job, partition, steps, ledger.get(partition))
+
+
 def ingest_month(job: Job, partition: Partition, steps: Steps, row: LedgerRow | None) -> PartitionResult:
-    """Bring one month from the source into the warehouse; ``row`` is what its ledger says of the month.
+    """Bring one month from the source into the warehouse; ``row`` is what its ledger says of the month."""
+    return settled(job, partition, lambda blank: _ingest(job, partition, steps, row, blank))
+
+
+def settled(job: Job, partition: Partition, work: Callable[[PartitionResult], PartitionResult]) -> PartitionResult:
+    """Return what ``work`` makes of a blank result, with its time, and tell it.
 
     A ``NycTaxiError`` becomes a failed or missing result, but for a ``UsageError``: that is wrong for every month.
     """
     started = time.perf_counter()
-    blank = PartitionResult(partition, "failed", job.table_of(partition))
+    blank = PartitionResult(partition, "failed", job.place_of(partition))
     try:
-        result = _ingest(job, partition, steps, row, blank)
+        result = work(blank)
     except UsageError:
         raise
     except NycTaxiError as error:
@@ -204,7 +271,7 @@ def _ingest(
         unknown = tuple(filter(None, row.unknown_columns.split(",")))
         counts = (row.rows_read, row.rows_rejected, row.rows_loaded)
         return replace(_counted(blank, counts, raw), outcome="unchanged", unknown_columns=unknown)
-    with _staging(job, partition) as folder:
+    with staging(job, partition) as folder:
         staged = steps.transform(job, raw, folder)
         rows = steps.load(job, staged)
     result = _counted(blank, (staged.rows_read, staged.rows_rejected, rows), raw)
@@ -212,17 +279,18 @@ def _ingest(
 
 
 @contextmanager
-def _staging(job: Job, partition: Partition) -> Iterator[Path]:
+def staging(job: Job, partition: Partition) -> Iterator[Path]:
+    """Give a folder of its own for one month's work, gone afterwards."""
     from nyctaxi_etl.staging import workplace
 
     with ExitStack() as stack:
-        with _on_disk(partition, job.data_dir):
+        with on_disk(partition, job.data_dir):
             folder = stack.enter_context(workplace(job.data_dir / "staging"))
         yield folder
 
 
 @contextmanager
-def _on_disk(partition: Partition, folder: Path) -> Iterator[None]:
+def on_disk(partition: Partition, folder: Path) -> Iterator[None]:
     """Turn what the file system refuses into an error that names the place; an error without a number is none of it."""
     try:
         yield
@@ -238,74 +306,6 @@ def _counted(blank: PartitionResult, counts: tuple[int, int, int], raw: RawFile)
     return replace(blank, rows_read=read, rows_rejected=rejected, rows_loaded=loaded, bytes=raw.bytes)
 
 
-def run_months(
-    partitions: Sequence[Partition], month: Callable[[Partition], PartitionResult], jobs: int
-) -> tuple[PartitionResult, ...]:
-    """Run ``month`` for each partition, ``jobs`` side by side, and return the results in order.
-
-    On Ctrl-C, and on an error that is none of a month's own, the months at work stop between two blocks and their
-    transactions are rolled back, before it goes on. One that waits in vain is left behind: its thread ends with the
-    process, and the warehouse rolls back what it had begun.
-    """
-    stop = Signal()
-    todo: SimpleQueue[tuple[Partition, Future[PartitionResult]]] = SimpleQueue()
-    futures = [Future[PartitionResult]() for _ in partitions]
-    for item in zip(partitions, futures, strict=True):
-        todo.put(item)
-    with _stoppable(stop):
-        for number in range(min(jobs, len(futures))):
-            # A pool's threads would be waited for when the process ends.
-            Thread(target=copy_context().run, args=(_work, todo, month), name=f"month-{number}", daemon=True).start()
-        try:
-            _await(futures)
-        except BaseException:
-            stop.set()
-            wait([future for future in futures if not future.cancel()], timeout=GRACE_SECONDS)
-            raise
-    return tuple(future.result() for future in futures)
-
-
-def _work(
-    todo: SimpleQueue[tuple[Partition, Future[PartitionResult]]], month: Callable[[Partition], PartitionResult]
-) -> None:
-    """Do months as long as there are any that were not cancelled, or until one raises: that ends the run."""
-    while True:
-        try:
-            partition, future = todo.get_nowait()
-        except Empty:
-            return
-        if not future.set_running_or_notify_cancel():
-            continue
-        try:
-            future.set_result(month(partition))
-        except BaseException as error:  # noqa: BLE001 - raised again by run_months, where it is waited for
-            future.set_exception(error)
-            return
-
-
-def _await(futures: Sequence[Future[PartitionResult]]) -> None:
-    """Wait for all, or raise what the first that failed did; second by second, or Ctrl-C isn't heard on Windows."""
-    left: Iterable[Future[PartitionResult]] = futures
-    while left:
-        done, left = wait(futures, timeout=1, return_when=FIRST_EXCEPTION)
-        for future in done:
-            future.result()
-
-
-@contextmanager
-def _stoppable(stop: Signal) -> Iterator[None]:
-    """Have every ``tell`` raise ``KeyboardInterrupt`` once ``stop`` is set: the one place where steps look up."""
-    listener = progress.listener()
-
-    def heed(event: Event) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        listener(event)
-
-    with progress.listening(heed):
-        yield
-
-
 def report(command: str, job: Job, results: Sequence[PartitionResult]) -> LoadReport:
     """Put the results of a run together."""
-    return LoadReport(command, job.source.base or job.source.name, job.to, tuple(results))
+    return LoadReport(command, job.source.base or job.source.name, job.to or job.lake, tuple(results))

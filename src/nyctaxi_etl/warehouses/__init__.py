@@ -1,17 +1,20 @@
 """Where months are loaded. Every warehouse makes the same promise, and one contract test suite holds all to it.
 
 After ``replace`` the month is wholly the new one or wholly the old one, other months are untouched, and twice is the
-same as once. The ledger row is committed together with the rows.
+same as once. The ledger row is committed together with the rows. With ELT all of it is said of two tables at once.
 """
 
 from __future__ import annotations
 
 import importlib
+import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nyctaxi_etl.errors import QualityError, UsageError, WarehouseError
-from nyctaxi_etl.schema import FILE_MONTH
+from nyctaxi_etl.model import Month
+from nyctaxi_etl.schema import FILE_MONTH, condition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,11 +26,13 @@ if TYPE_CHECKING:
 
     from nyctaxi_etl.ledger import LedgerRow
     from nyctaxi_etl.model import Stage
-    from nyctaxi_etl.schema import Column, Dataset
+    from nyctaxi_etl.schema import Column, Dataset, Predicate
 
 # The scheme of an address, and the module that speaks to it. Any other scheme is SQLAlchemy's.
 _MODULES: Mapping[str, str] = {"duckdb": "duckdb", "postgresql": "postgres", "postgres": "postgres"}
 _OWNER = "nyctaxi "
+# What values of a type word are to a rule; all others are numbers.
+_KINDS: Mapping[str, str] = {"time": "time", "day": "day", "text": "text", "flag": "text"}
 _SECRET_KEYS = frozenset({"password", "passwd", "pwd", "sslpassword", "token", "secret"})
 
 
@@ -47,12 +52,15 @@ class Warehouse(Protocol):
     def loaded(self, table: str) -> tuple[LedgerRow, ...]:
         """Return the ledger's rows of ``table``, by month; none if the table isn't there."""
 
-    def replace(self, table: str, dataset: Dataset, staged: Stage, run_id: str) -> int:
+    def replace(self, table: str, dataset: Dataset, staged: Stage, run_id: str, raw_table: str | None = None) -> int:
         """Replace one month of ``table`` by the staged rows in one transaction, and return how many there are now.
 
-        Makes the table and the ledger if need be, and adds columns that the dataset has gained. Raises
-        ``WarehouseError`` for a table that isn't ours, ``QualityError`` if the rows don't add up, ``Transient`` if
-        trying again may help; then the month is what it was.
+        With ``raw_table`` the staged rows, all that could be parsed, go into that, and the month of ``table`` is made
+        of it by the dataset's drop rules, in the same transaction and with a ledger row for each.
+
+        Makes the tables and the ledger if need be, and adds columns that the dataset has gained. Raises
+        ``WarehouseError`` for a table that isn't ours, ``QualityError`` if the rows don't add up, ``UsageError`` for
+        a rule that can't be applied in SQL, ``Transient`` if trying again may help; then the month is what it was.
         """
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
@@ -110,12 +118,43 @@ def check_columns(table: str, found: Mapping[str, str], wanted: Mapping[str, str
 
 def check_rows(staged: Stage, table: str, counted: int) -> None:
     """Refuse to commit unless the warehouse counts exactly the rows that were read and not rejected."""
-    expected = staged.rows_read - staged.rows_rejected
-    if counted != expected:
-        message = f"{staged.partition}: {table} counts {counted} rows where {expected} were read and kept."
-        raise QualityError(
-            message, "Nothing was committed; the month is what it was. Run it again; if it persists, report it."
-        )
+    _check_count(staged.partition, table, counted, staged.rows_read - staged.rows_rejected)
+
+
+def check_cleaned(row: LedgerRow, counted: int) -> None:
+    """Refuse to commit unless the clean table counts exactly the raw one's rows but those that the rules drop."""
+    partition = f"{row.color}/{Month.of(row.file_month)}"
+    _check_count(partition, row.table_name, counted, row.rows_read - row.rows_rejected)
+
+
+def both(table: str, raw_table: str | None) -> tuple[str, ...]:
+    """Return the tables that a month goes into, in that order. Raises ``UsageError`` if the two are one."""
+    if not raw_table:
+        return (table,)
+    if raw_table.lower() == table.lower():
+        message = f"{table} can't hold the rows as they came and the clean ones."
+        raise UsageError(message, "Name another table with --table.")
+    return raw_table, table
+
+
+def drops(dataset: Dataset, month: Month, *, time_literal: str = "TIMESTAMP", mark: str = '"') -> str:
+    """Return the SQL condition under which a rule drops a row: true or false, never null. See ``condition``.
+
+    Raises ``UsageError`` for a rule that databases may judge otherwise than the transform step.
+    """
+    rules = [rule for rule in dataset.rules if rule.action == "drop"]
+    for rule in rules:
+        if not _is_plain(rule.predicate, dataset):
+            message = f"The rule {rule.name} of {dataset.color} can't be applied within a warehouse."
+            raise UsageError(message, "Use --mode etl, or declare the rule by numbers or times: texts sort by place.")
+    terms = (condition(rule.predicate, month, time_literal=time_literal, mark=mark) for rule in rules)
+    return f"({' OR '.join(terms) or '1 = 0'})"
+
+
+def cleaned(raw: LedgerRow, table: str, dataset: Dataset, dropped: int) -> LedgerRow:
+    """Return the ledger row of the clean ``table``: the raw one's, less the rows that the rules drop."""
+    rejected, loaded = raw.rows_rejected + dropped, raw.rows_loaded - dropped
+    return replace(raw, table_name=table, rules=dataset.rules_id, rows_rejected=rejected, rows_loaded=loaded)
 
 
 def now() -> datetime:
@@ -131,6 +170,25 @@ def owner_mark(dataset: Dataset) -> str:
 def table_columns(dataset: Dataset) -> tuple[Column, ...]:
     """Return the columns of a table of trips: the dataset's and ``file_month``."""
     return (*dataset.columns, FILE_MONTH)
+
+
+def _check_count(partition: object, table: str, counted: int, expected: int) -> None:
+    if counted != expected:
+        message = f"{partition}: {table} counts {counted} rows where {expected} were read and kept."
+        raise QualityError(
+            message, "Nothing was committed; the month is what it was. Run it again; if it persists, report it."
+        )
+
+
+def _is_plain(predicate: Predicate, dataset: Dataset) -> bool:
+    """Tell whether a predicate compares numbers or times: texts are compared by a collation that differs by place."""
+    kinds = {column.name: _KINDS.get(column.type, "number") for column in dataset.columns}
+    value, kind = predicate.value, kinds.get(predicate.column)
+    if predicate.operator == "outside month":
+        return kind == "time"
+    if isinstance(value, str):
+        return kind == kinds.get(value) and kind in {"number", "time"}
+    return kind == "number" and value is not None and math.isfinite(value)
 
 
 def _engine(address: str) -> Engine:

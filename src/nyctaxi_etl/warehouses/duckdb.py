@@ -17,11 +17,24 @@ from nyctaxi_etl.ledger import KEY, LEDGER, LEDGER_TABLE, LedgerRow, entry
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.schema import FILE_MONTH, quote
 from nyctaxi_etl.stagefile import batches, schema_of
-from nyctaxi_etl.warehouses import check_columns, check_ours, check_rows, is_ours, now, owner_mark, table_columns
+from nyctaxi_etl.warehouses import (
+    both,
+    check_cleaned,
+    check_columns,
+    check_ours,
+    check_rows,
+    cleaned,
+    drops,
+    is_ours,
+    now,
+    owner_mark,
+    table_columns,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from contextvars import Context
+    from datetime import date
     from types import TracebackType
     from typing import Self
 
@@ -75,17 +88,20 @@ class DuckDB:
             sql = f"SELECT {_names(LEDGER)} FROM {quote(LEDGER_TABLE)} WHERE table_name = ? ORDER BY file_month"  # noqa: S608 - names are quoted
             return tuple(LedgerRow(*row) for row in connection.execute(sql, [table]).fetchall())
 
-    def replace(self, table: str, dataset: Dataset, staged: Stage, run_id: str) -> int:
+    def replace(self, table: str, dataset: Dataset, staged: Stage, run_id: str, raw_table: str | None = None) -> int:
         """Replace one month of ``table``: see ``Warehouse.replace``."""
+        names, dropped = both(table, raw_table), drops(dataset, staged.partition.month) if raw_table else ""
         with self._open(staged.partition) as connection:
-            _prepare(connection, table, dataset)
-            rows = _move(connection, table, staged)
-            check_rows(staged, table, rows)
-            row = entry(table, staged, run_id, now())
-            _forget(connection, table, row)
-            marks = ", ".join("?" for _ in LEDGER)
-            connection.execute(f"INSERT INTO {quote(LEDGER_TABLE)} ({_names(LEDGER)}) VALUES ({marks})", row.values())  # noqa: S608 - names are quoted
-        return rows
+            for name in names:
+                _prepare(connection, name, dataset)
+            rows = _move(connection, names[0], staged)
+            check_rows(staged, names[0], rows)
+            row = entry(names[0], staged, run_id, now())
+            _record(connection, row)
+            if not raw_table:
+                return rows
+            tell(Event(staged.partition, "load", rows, rows, note=f"making {table} of {raw_table}"))
+            return _clean(connection, row, table, dataset, dropped)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Run a statement that only reads, and return its rows."""
@@ -176,7 +192,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection, table: str, dataset: Dataset
 def _move(connection: duckdb.DuckDBPyConnection, table: str, staged: Stage) -> int:
     """Delete the month, insert the staged rows, and return how many rows the table counts for it."""
     month = [staged.partition.month.first_day]
-    connection.execute(f"DELETE FROM {quote(table)} WHERE {_MONTH} = ?", month)  # noqa: S608 - names are quoted
+    _delete(connection, table, month)
     schema, faults = schema_of(staged), list[BaseException]()
     names = ", ".join(map(quote, schema.names))
     told = _told(staged, faults, copy_context())
@@ -189,8 +205,28 @@ def _move(connection: duckdb.DuckDBPyConnection, table: str, staged: Stage) -> i
         _raise_first(faults)
         raise
     connection.unregister(_STAGED)
-    counted = connection.execute(f"SELECT count(*) FROM {quote(table)} WHERE {_MONTH} = ?", month).fetchone()  # noqa: S608 - names are quoted
-    return int(counted[0]) if counted else 0
+    return _count(connection, table, month)
+
+
+def _clean(connection: duckdb.DuckDBPyConnection, raw: LedgerRow, table: str, dataset: Dataset, dropped: str) -> int:
+    """Make the month of ``table`` anew of the raw table's rows but the ``dropped``, and return how many they are."""
+    month, names = [raw.file_month], _names(table_columns(dataset))
+    row = cleaned(raw, table, dataset, _count(connection, raw.table_name, month, dropped))
+    _delete(connection, table, month)
+    rows = f"SELECT {names} FROM {quote(raw.table_name)} WHERE {_MONTH} = ? AND NOT {dropped}"  # noqa: S608 - names are quoted
+    connection.execute(f"INSERT INTO {quote(table)} ({names}) {rows}", month)
+    check_cleaned(row, _count(connection, table, month))
+    _record(connection, row)
+    return row.rows_loaded
+
+
+def _delete(connection: duckdb.DuckDBPyConnection, table: str, month: list[date]) -> None:
+    connection.execute(f"DELETE FROM {quote(table)} WHERE {_MONTH} = ?", month)  # noqa: S608 - names are quoted
+
+
+def _count(connection: duckdb.DuckDBPyConnection, table: str, month: list[date], where: str = "true") -> int:
+    sql = f"SELECT count(*) FROM {quote(table)} WHERE {_MONTH} = ? AND {where}"  # noqa: S608 - names are quoted
+    return int(connection.execute(sql, month).fetchall()[0][0])
 
 
 def _told(staged: Stage, faults: list[BaseException], context: Context) -> Iterator[pa.RecordBatch]:
@@ -214,9 +250,11 @@ def _raise_first(faults: Sequence[BaseException]) -> None:
         raise fault from None
 
 
-def _forget(connection: duckdb.DuckDBPyConnection, table: str, row: LedgerRow) -> None:
+def _record(connection: duckdb.DuckDBPyConnection, row: LedgerRow) -> None:
     where = " AND ".join(f"{quote(name)} = ?" for name in KEY)
-    connection.execute(f"DELETE FROM {quote(LEDGER_TABLE)} WHERE {where}", [table, row.file_month])  # noqa: S608 - names are quoted
+    connection.execute(f"DELETE FROM {quote(LEDGER_TABLE)} WHERE {where}", [row.table_name, row.file_month])  # noqa: S608 - names are quoted
+    marks = ", ".join("?" for _ in LEDGER)
+    connection.execute(f"INSERT INTO {quote(LEDGER_TABLE)} ({_names(LEDGER)}) VALUES ({marks})", row.values())  # noqa: S608 - names are quoted
 
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> dict[str, str | None]:

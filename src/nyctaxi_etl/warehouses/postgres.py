@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 from pgpq import ArrowToPostgresBinaryEncoder
@@ -18,25 +18,65 @@ from nyctaxi_etl.ledger import KEY, LEDGER, LEDGER_TABLE, LedgerRow, entry
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.schema import FILE_MONTH, quote
 from nyctaxi_etl.stagefile import batches, schema_of
-from nyctaxi_etl.warehouses import check_columns, check_ours, check_rows, now, owner_mark, table_columns
+from nyctaxi_etl.warehouses import (
+    both,
+    check_cleaned,
+    check_columns,
+    check_ours,
+    check_rows,
+    cleaned,
+    drops,
+    now,
+    owner_mark,
+    table_columns,
+)
+from nyctaxi_etl.warehouses.postgres_sql import (
+    columns_of,
+    comment,
+    ddl,
+    listed,
+    partition_name,
+    partitions_of,
+    place_of,
+    run,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from datetime import date
+    from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
     from sqlalchemy.engine import Engine
 
     from nyctaxi_etl.model import Partition, Stage
-    from nyctaxi_etl.schema import Column, Dataset
-
-_Cursor = psycopg.Cursor[tuple[Any, ...]]
+    from nyctaxi_etl.schema import Dataset
+    from nyctaxi_etl.warehouses.postgres_sql import Cursor
 
 # What libpq says when a connection can't be made for a reason that won't pass.
 _FINAL = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry", "not permitted")
 # How long to wait for a lock at a time, ten minutes in all. Postgres lets an autovacuum give way after one second.
 _WAITS_SECONDS = (2, 4, 8, *[10] * 60)
+
+
+class Fresh(NamedTuple):
+    """The table ``name`` that a month of ``table`` comes in with, until it takes the old one's place.
+
+    ``place`` is their schema, quoted.
+    """
+
+    place: str
+    table: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        """Its full name, quoted."""
+        return f"{self.place}.{quote(self.name)}"
+
+    @property
+    def parent(self) -> str:
+        """The full name of the table that it is to be a part of, quoted."""
+        return f"{self.place}.{quote(self.table)}"
 
 
 class Postgres:
@@ -63,38 +103,44 @@ class Postgres:
     def loaded(self, table: str) -> tuple[LedgerRow, ...]:
         """Return the ledger's rows of ``table``, by month; none if the table isn't there."""
         with self._transaction() as cursor:
-            held = _partitions(cursor, table)
-            if not held or not _schema(cursor, LEDGER_TABLE):
+            held = partitions_of(cursor, table)
+            if not held or not place_of(cursor, LEDGER_TABLE):
                 return ()
-            statement = f"SELECT {_names(LEDGER)} FROM {quote(LEDGER_TABLE)} WHERE table_name = %s ORDER BY file_month"  # noqa: S608 - names are quoted
-            rows = (LedgerRow(*row) for row in _run(cursor, statement, [table]).fetchall())
+            statement = f"SELECT {listed(LEDGER)} FROM {quote(LEDGER_TABLE)} WHERE table_name = %s ORDER BY file_month"  # noqa: S608 - names are quoted
+            rows = (LedgerRow(*row) for row in run(cursor, statement, [table]).fetchall())
             return tuple(row for row in rows if row.file_month in held)
 
-    def replace(self, table: str, dataset: Dataset, staged: Stage, run_id: str) -> int:
+    def replace(self, table: str, dataset: Dataset, staged: Stage, run_id: str, raw_table: str | None = None) -> int:
         """Replace one month of ``table``: see ``Warehouse.replace``."""
+        names, partition = both(table, raw_table), staged.partition
+        dropped = drops(dataset, partition.month) if raw_table else ""
         with self._transaction() as cursor:
-            _lock(cursor, table, staged.partition)
-            _prepare(cursor, table, dataset, staged.partition)
+            _lock(cursor, names, partition)
+            for name in names:
+                _prepare(cursor, name, dataset, partition)
         with self._transaction() as cursor:
             # One loader a month; the table's own lock is taken only for the exchange, so other months go on meanwhile.
-            _lock(cursor, f"{table} {staged.partition.month}", staged.partition)
-            place = quote(_schema(cursor, table))
-            fresh = f"{_partition_name(table, staged.partition)}_{secrets.token_hex(3)}"
-            _create(cursor, f"{place}.{quote(fresh)}", _columns(cursor, table), staged.partition)
-            rows = _copy(cursor, f"{place}.{quote(fresh)}", staged)
-            check_rows(staged, table, rows)
-            _lock(cursor, table, staged.partition)
-            _exchange(cursor, place, table, fresh, staged.partition)
-            _record(cursor, entry(table, staged, run_id, now()))
-        return rows
+            _lock(cursor, [f"{name} {partition.month}" for name in names], partition)
+            fresh = [_create(cursor, name, partition) for name in names]
+            rows = _copy(cursor, fresh[0].path, staged)
+            check_rows(staged, names[0], rows)
+            ledger = [entry(names[0], staged, run_id, now())]
+            if raw_table:
+                tell(Event(partition, "load", rows, rows, note=f"making {table} of {raw_table}"))
+                ledger.append(_clean(cursor, ledger[0], fresh, dataset, dropped))
+            _lock(cursor, names, partition)
+            _exchange(cursor, fresh, partition)
+            for row in ledger:
+                _record(cursor, row)
+        return ledger[-1].rows_loaded
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Run a statement that only reads, and return its rows."""
         with self._transaction() as cursor:
-            return _run(cursor, sql).fetchall()
+            return run(cursor, sql).fetchall()
 
     @contextmanager
-    def _transaction(self) -> Iterator[_Cursor]:
+    def _transaction(self) -> Iterator[Cursor]:
         """Give a cursor of a connection of its own; commit at the end, or roll back."""
         try:
             with self._engine.connect() as outer:
@@ -123,46 +169,50 @@ def _understood(error: Exception, engine: Engine) -> Transient | WarehouseError:
     return WarehouseError(f"{place} refused: {text}", "The month is what it was before.")
 
 
-def _prepare(cursor: _Cursor, table: str, dataset: Dataset, partition: Partition) -> None:
+def _prepare(cursor: Cursor, table: str, dataset: Dataset, partition: Partition) -> None:
     """Make the ledger and the table if need be, refuse a foreign one, add columns that the dataset has gained."""
-    if not _schema(cursor, LEDGER_TABLE):
+    if not place_of(cursor, LEDGER_TABLE):
         _make_ledger(cursor, partition)
     columns = table_columns(dataset)
-    if not _schema(cursor, table):
-        _run(cursor, f"CREATE TABLE {quote(table)} ({_ddl(columns)}) PARTITION BY LIST ({quote(FILE_MONTH.name)})")
-        _comment(cursor, f"TABLE {quote(table)}", f"{owner_mark(dataset)}, one partition a month")
+    if not place_of(cursor, table):
+        run(cursor, f"CREATE TABLE {quote(table)} ({ddl(columns)}) PARTITION BY LIST ({quote(FILE_MONTH.name)})")
+        comment(cursor, f"TABLE {quote(table)}", f"{owner_mark(dataset)}, one partition a month")
         for column in columns:
-            _comment(cursor, f"COLUMN {quote(table)}.{quote(column.name)}", column.about)
-        _run(cursor, f"DELETE FROM {quote(LEDGER_TABLE)} WHERE table_name = %s", [table])  # noqa: S608 - names are quoted
+            comment(cursor, f"COLUMN {quote(table)}.{quote(column.name)}", column.about)
+        run(cursor, f"DELETE FROM {quote(LEDGER_TABLE)} WHERE table_name = %s", [table])  # noqa: S608 - names are quoted
         return
     statement = "SELECT obj_description(oid, 'pg_class'), relkind::text FROM pg_class WHERE oid = to_regclass(%s)"
-    mark, kind = _run(cursor, statement, [quote(table)]).fetchall()[0]
+    mark, kind = run(cursor, statement, [quote(table)]).fetchall()[0]
     check_ours(table, dataset, mark)
     if kind != "p":
         message = f"Table {table} is not partitioned by month."
         raise WarehouseError(message, "It is left as it is: choose another name with --table, or rename that one.")
     wanted = {column.name: column.types.postgres for column in columns}
-    for name in check_columns(table, _columns(cursor, table), wanted):
+    for name in check_columns(table, columns_of(cursor, table), wanted):
         _wait(cursor, f"ALTER TABLE {quote(table)} ADD COLUMN {quote(name)} {wanted[name]}", table, partition)
 
 
-def _make_ledger(cursor: _Cursor, partition: Partition) -> None:
+def _make_ledger(cursor: Cursor, partition: Partition) -> None:
     """Make the ledger; loaders of other tables may be about to do the same."""
-    _lock(cursor, LEDGER_TABLE, partition)
+    _lock(cursor, [LEDGER_TABLE], partition)
     key = ", ".join(quote(name) for name in KEY)
-    _run(cursor, "SET LOCAL client_min_messages = warning")
-    _run(cursor, f"CREATE TABLE IF NOT EXISTS {quote(LEDGER_TABLE)} ({_ddl(LEDGER)}, PRIMARY KEY ({key}))")
+    run(cursor, "SET LOCAL client_min_messages = warning")
+    run(cursor, f"CREATE TABLE IF NOT EXISTS {quote(LEDGER_TABLE)} ({ddl(LEDGER)}, PRIMARY KEY ({key}))")
 
 
-def _create(cursor: _Cursor, fresh: str, columns: Mapping[str, str], partition: Partition) -> None:
+def _create(cursor: Cursor, table: str, partition: Partition) -> Fresh:
     """Make the month's table, free of any lock on the parent: its CHECK spares the exchange a scan."""
-    ddl = ", ".join(f"{quote(name)} {kind}" for name, kind in columns.items() if name != FILE_MONTH.name)
-    day, name = f"DATE '{partition.month.first_day}'", quote(FILE_MONTH.name)
-    month = f"{name} date CONSTRAINT has_month NOT NULL DEFAULT {day} CONSTRAINT one_month CHECK ({name} = {day})"
-    _run(cursor, f"CREATE TABLE {fresh} ({ddl}, {month})")
+    name = f"{partition_name(table, partition)}_{secrets.token_hex(3)}"
+    fresh = Fresh(quote(place_of(cursor, table)), table, name)
+    kinds = columns_of(cursor, table).items()
+    columns = ", ".join(f"{quote(column)} {kind}" for column, kind in kinds if column != FILE_MONTH.name)
+    day, mine = f"DATE '{partition.month.first_day}'", quote(FILE_MONTH.name)
+    month = f"{mine} date CONSTRAINT has_month NOT NULL DEFAULT {day} CONSTRAINT one_month CHECK ({mine} = {day})"
+    run(cursor, f"CREATE TABLE {fresh.path} ({columns}, {month})")
+    return fresh
 
 
-def _copy(cursor: _Cursor, fresh: str, staged: Stage) -> int:
+def _copy(cursor: Cursor, fresh: str, staged: Stage) -> int:
     """Copy the staged rows in binary, and return how many the server says it took."""
     schema = schema_of(staged)
     encoder = ArrowToPostgresBinaryEncoder(schema)
@@ -179,97 +229,68 @@ def _copy(cursor: _Cursor, fresh: str, staged: Stage) -> int:
     return cursor.rowcount
 
 
-def _exchange(cursor: _Cursor, place: str, table: str, fresh: str, partition: Partition) -> None:
+def _clean(cursor: Cursor, row: LedgerRow, fresh: Sequence[Fresh], dataset: Dataset, dropped: str) -> LedgerRow:
+    """Fill the second table with the first one's rows but the ``dropped``, and return what the ledger says of them."""
+    raw, clean = fresh
+    count = run(cursor, f"SELECT count(*) FROM {raw.path} WHERE {dropped}").fetchall()[0][0]  # noqa: S608 - names are quoted
+    row, names = cleaned(row, clean.table, dataset, count), listed(dataset.columns)
+    rows = f"SELECT {names} FROM {raw.path} WHERE NOT {dropped}"  # noqa: S608 - names are quoted
+    check_cleaned(row, run(cursor, f"INSERT INTO {clean.path} ({names}) {rows}").rowcount)
+    return row
+
+
+def _exchange(cursor: Cursor, fresh: Sequence[Fresh], partition: Partition) -> None:
+    """Put the new months in the old ones' place; no reader sees one without the other."""
+    olds = [partitions_of(cursor, one.table).get(partition.month.first_day) for one in fresh]
+    # All in one statement: while it waits for the readers of one table, those of the other get their turn.
+    held = [f"ONLY {one.parent}, ONLY {old}" for one, old in zip(fresh, olds, strict=True) if old]
+    if held:
+        statement = f"LOCK TABLE {', '.join(held)} IN ACCESS EXCLUSIVE MODE"
+        _wait(cursor, statement, " and ".join(one.table for one in fresh), partition)
+    for one, old in zip(fresh, olds, strict=True):
+        _attach(cursor, one, old, partition)
+
+
+def _attach(cursor: Cursor, fresh: Fresh, old: str | None, partition: Partition) -> None:
     """Put the new month in the old one's place, under the old one's name if nobody else has taken that."""
-    parent, day, name = f"{place}.{quote(table)}", partition.month.first_day, _partition_name(table, partition)
-    old = _partitions(cursor, table).get(day)
+    day, name = partition.month.first_day, partition_name(fresh.table, partition)
     if old:
-        _wait(cursor, f"LOCK TABLE ONLY {parent}, ONLY {old} IN ACCESS EXCLUSIVE MODE", table, partition)
-        _run(cursor, f"ALTER TABLE {parent} DETACH PARTITION {old}")
-        _run(cursor, f"DROP TABLE {old}")
-    if not _run(cursor, "SELECT to_regclass(%s)", [f"{place}.{quote(name)}"]).fetchall()[0][0]:
-        _run(cursor, f"ALTER TABLE {place}.{quote(fresh)} RENAME TO {quote(name)}")
-        fresh = name
-    statement = f"ALTER TABLE {parent} ATTACH PARTITION {place}.{quote(fresh)} FOR VALUES IN ('{day}')"
-    _wait(cursor, statement, table, partition)
+        run(cursor, f"ALTER TABLE {fresh.parent} DETACH PARTITION {old}")
+        run(cursor, f"DROP TABLE {old}")
+    if not run(cursor, "SELECT to_regclass(%s)", [fresh._replace(name=name).path]).fetchall()[0][0]:
+        run(cursor, f"ALTER TABLE {fresh.path} RENAME TO {quote(name)}")
+        fresh = fresh._replace(name=name)
+    statement = f"ALTER TABLE {fresh.parent} ATTACH PARTITION {fresh.path} FOR VALUES IN ('{day}')"
+    _wait(cursor, statement, fresh.table, partition)
 
 
-def _partitions(cursor: _Cursor, table: str) -> dict[date, str]:
-    """Return the months that ``table`` has partitions for, and their full names, quoted; none if it isn't there."""
-    statement = (
-        "SELECT substring(pg_get_expr(relpartbound, oid) FROM $$IN \\('(\\d+-\\d+-\\d+)'\\)$$)::date, "
-        "oid::regclass::text FROM pg_inherits JOIN pg_class ON oid = inhrelid "
-        "WHERE inhparent = to_regclass(%s)"
-    )
-    _run(cursor, "SET LOCAL datestyle = 'ISO'")
-    return {day: str(name) for day, name in _run(cursor, statement, [quote(table)]).fetchall() if day}
-
-
-def _record(cursor: _Cursor, row: LedgerRow) -> None:
+def _record(cursor: Cursor, row: LedgerRow) -> None:
     where = " AND ".join(f"{quote(name)} = %s" for name in KEY)
-    _run(cursor, f"DELETE FROM {quote(LEDGER_TABLE)} WHERE {where}", [row.table_name, row.file_month])  # noqa: S608 - names are quoted
+    run(cursor, f"DELETE FROM {quote(LEDGER_TABLE)} WHERE {where}", [row.table_name, row.file_month])  # noqa: S608 - names are quoted
     marks = ", ".join("%s" for _ in LEDGER)
-    _run(cursor, f"INSERT INTO {quote(LEDGER_TABLE)} ({_names(LEDGER)}) VALUES ({marks})", row.values())  # noqa: S608 - names are quoted
+    run(cursor, f"INSERT INTO {quote(LEDGER_TABLE)} ({listed(LEDGER)}) VALUES ({marks})", row.values())  # noqa: S608 - names are quoted
 
 
-def _lock(cursor: _Cursor, name: str, partition: Partition) -> None:
-    """Wait for a lock on a name, held to the end of the transaction."""
-    _wait(cursor, "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", name, partition, [f"nyctaxi {name}"])
+def _lock(cursor: Cursor, names: Iterable[str], partition: Partition) -> None:
+    """Wait for locks on names, held to the end of the transaction; always in one order, so that nobody is stuck."""
+    for name in sorted(names):
+        statement = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+        _wait(cursor, statement, name, partition, [f"nyctaxi {name}"])
 
 
 def _wait(
-    cursor: _Cursor, statement: str, name: str, partition: Partition, values: Sequence[object] | None = None
+    cursor: Cursor, statement: str, name: str, partition: Partition, values: Sequence[object] | None = None
 ) -> None:
     """Run a statement that locks; look up now and then, so that others get their turn and Ctrl-C its way."""
     for seconds in _WAITS_SECONDS:
         try:
             with cursor.connection.transaction():
-                _run(cursor, f"SET LOCAL lock_timeout = '{seconds * 1000:.0f}ms'")
-                _run(cursor, statement, values)
-                _run(cursor, "SET LOCAL lock_timeout = DEFAULT")
+                run(cursor, f"SET LOCAL lock_timeout = '{seconds * 1000:.0f}ms'")
+                run(cursor, statement, values)
+                run(cursor, "SET LOCAL lock_timeout = DEFAULT")
         except psycopg.errors.LockNotAvailable:
             tell(Event(partition, "load", note=f"waiting for those who use {name}"))
         else:
             return
     message = f"{partition}: others have been using {name} for {sum(_WAITS_SECONDS) / 60:.0f} minutes."
     raise WarehouseError(message, "Look for them in pg_stat_activity, and run again; the month is what it was before.")
-
-
-def _schema(cursor: _Cursor, table: str) -> str:
-    """Return the schema in which the search path finds ``table``, or nothing."""
-    statement = (
-        "SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = to_regclass(%s)"
-    )
-    rows = _run(cursor, statement, [quote(table)]).fetchall()
-    return str(rows[0][0]) if rows else ""
-
-
-def _columns(cursor: _Cursor, table: str) -> dict[str, str]:
-    """Return the table's columns and their types, in order, without locking it."""
-    statement = (
-        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
-        "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
-    )
-    short = {"timestamp without time zone": "timestamp"}
-    return {str(name): short.get(kind, str(kind)) for name, kind in _run(cursor, statement, [quote(table)]).fetchall()}
-
-
-def _comment(cursor: _Cursor, thing: str, text: str) -> None:
-    escaped = text.replace("'", "''")
-    _run(cursor, f"COMMENT ON {thing} IS '{escaped}'")
-
-
-def _partition_name(table: str, partition: Partition) -> str:
-    return f"{table}_{partition.month.year:04d}_{partition.month.number:02d}"
-
-
-def _run(cursor: _Cursor, statement: str, values: Sequence[object] | None = None) -> _Cursor:
-    return cursor.execute(statement.encode(), values)
-
-
-def _ddl(columns: Iterable[Column]) -> str:
-    return ", ".join(f"{quote(c.name)} {c.types.postgres}{' NOT NULL' if c is FILE_MONTH else ''}" for c in columns)
-
-
-def _names(columns: Iterable[Column]) -> str:
-    return ", ".join(quote(column.name) for column in columns)

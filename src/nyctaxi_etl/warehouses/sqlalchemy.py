@@ -16,7 +16,18 @@ from nyctaxi_etl.ledger import KEY, LEDGER, LEDGER_TABLE, LedgerRow, entry
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.schema import FILE_MONTH
 from nyctaxi_etl.stagefile import batches
-from nyctaxi_etl.warehouses import check_columns, check_rows, foreign, now, owner_mark, table_columns
+from nyctaxi_etl.warehouses import (
+    both,
+    check_cleaned,
+    check_columns,
+    check_rows,
+    cleaned,
+    drops,
+    foreign,
+    now,
+    owner_mark,
+    table_columns,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,7 +36,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection, Engine
 
-    from nyctaxi_etl.model import Stage
+    from nyctaxi_etl.model import Month, Stage
     from nyctaxi_etl.schema import Column, Dataset
 
 _CHUNK_ROWS = 10_000
@@ -69,28 +80,37 @@ class AnyDatabase:
             )
             return tuple(LedgerRow(*row) for row in rows)
 
-    def replace(self, table: str, dataset: Dataset, staged: Stage, run_id: str) -> int:
+    def replace(self, table: str, dataset: Dataset, staged: Stage, run_id: str, raw_table: str | None = None) -> int:
         """Replace one month of ``table``: see ``Warehouse.replace``."""
+        names, dropped = both(table, raw_table), self._drops(dataset, staged.partition.month) if raw_table else None
         # Definitions first and by themselves: many databases commit when a table is made.
         with self._transaction() as connection:
-            _prepare(connection, table, dataset)
-        row = entry(table, staged, run_id, now())
+            for name in names:
+                _prepare(connection, name, dataset)
+        row = entry(names[0], staged, run_id, now())
         with self._transaction() as connection:
             # The ledger first: its key makes a second loader of the same month wait here, before any row is written.
             _record(connection, row)
-            trips = _trips(table, dataset)
+            trips = _trips(names[0], dataset)
             connection.execute(trips.delete().where(trips.c.file_month == row.file_month))
             _insert(connection, trips, staged)
-            mine = sa.select(sa.func.count()).select_from(trips).where(trips.c.file_month == row.file_month)
-            rows = int(connection.execute(mine).scalar_one())
-            check_rows(staged, table, rows)
-        return rows
+            rows = _count(connection, trips, row)
+            check_rows(staged, names[0], rows)
+            if dropped is None:
+                return rows
+            tell(Event(staged.partition, "load", rows, rows, note=f"making {table} of {raw_table}"))
+            return _clean(connection, row, table, dataset, dropped)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Run a statement that only reads, and return its rows."""
         with self._transaction(reads=True) as connection:
             plain = connection.execution_options(no_parameters=True)
             return [tuple(row) for row in plain.exec_driver_sql(sql)]
+
+    def _drops(self, dataset: Dataset, month: Month) -> str:
+        # SQLite has no literal for a time: it keeps the text, which sorts as the times do.
+        word = "" if self._engine.dialect.name == "sqlite" else "TIMESTAMP"
+        return drops(dataset, month, time_literal=word, mark=self._engine.dialect.identifier_preparer.initial_quote)
 
     @contextmanager
     def _transaction(self, *, reads: bool = False) -> Iterator[Connection]:
@@ -194,6 +214,24 @@ def _insert(connection: Connection, trips: sa.Table, staged: Stage) -> None:
         frame.to_sql(trips.name, connection, if_exists="append", index=False, chunksize=_CHUNK_ROWS, dtype=kinds)
         done += batch.num_rows
         tell(Event(staged.partition, "load", done, staged.rows_expected))
+
+
+def _clean(connection: Connection, raw: LedgerRow, table: str, dataset: Dataset, dropped: str) -> int:
+    """Make the month of ``table`` anew of the raw table's rows but the ``dropped``, and return how many they are."""
+    source, trips = _trips(raw.table_name, dataset), _trips(table, dataset)
+    row = cleaned(raw, table, dataset, _count(connection, source, raw, dropped))
+    _record(connection, row)
+    connection.execute(trips.delete().where(trips.c.file_month == row.file_month))
+    kept = sa.select(source).where(source.c.file_month == row.file_month, sa.literal_column(f"NOT {dropped}"))
+    connection.execute(trips.insert().from_select([column.name for column in trips.columns], kept))
+    check_cleaned(row, _count(connection, trips, row))
+    return row.rows_loaded
+
+
+def _count(connection: Connection, trips: sa.Table, row: LedgerRow, where: str = "1 = 1") -> int:
+    mine = sa.select(sa.func.count()).select_from(trips)
+    found = connection.execute(mine.where(trips.c.file_month == row.file_month, sa.literal_column(where)))
+    return int(found.scalar_one())
 
 
 def _trips(table: str, dataset: Dataset) -> sa.Table:

@@ -1,0 +1,112 @@
+"""What each command does with its settings: the job that they make, and the run of it without Prefect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nyctaxi_etl import config, pipeline, uploading, warehousing
+from nyctaxi_etl.errors import UsageError
+from nyctaxi_etl.lakes import FOLDER
+from nyctaxi_etl.pipeline import BLOCK, Google, Job
+from nyctaxi_etl.places import BIGQUERY, lake_of, warehouse_of
+from nyctaxi_etl.report import PartitionResult
+from nyctaxi_etl.running import run_months
+from nyctaxi_etl.schema import table_name
+from nyctaxi_etl.sources import Source, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Literal
+
+    from nyctaxi_etl.config import Settings
+    from nyctaxi_etl.model import Partition
+    from nyctaxi_etl.report import LoadReport
+
+    Command = Literal["ingest", "upload", "warehouse"]
+
+_BUCKET = "gs://"
+
+
+def job_of(command: Command, settings: Settings, run_id: str) -> Job:
+    """Return what the command is to do under these settings.
+
+    Raises ``UsageError`` for what can be seen to be wrong before anything is asked for.
+    """
+    data_dir = settings.data_dir.expanduser()
+    lake = "" if command == "ingest" else _lake(settings.lake, data_dir)
+    if command == "warehouse":
+        source = Source("lake", lake, ())
+    else:
+        source = resolve(settings.source, settings.tlc_url, settings.datatalks_url)
+    return Job(
+        source=source,
+        to="" if command == "upload" else _warehouse(command, settings.to, lake),
+        data_dir=data_dir,
+        run_id=run_id,
+        table=table_name(settings.table) if settings.table and command != "upload" else None,
+        force=settings.force,
+        sample_rows=settings.sample_rows,
+        max_unparsable=settings.max_unparsable,
+        lake=lake,
+        mode=settings.mode if command != "ingest" else Job.mode,
+        raw=settings.raw,
+        google=google_of(settings),
+    )
+
+
+def google_of(settings: Settings) -> Google:
+    """Return what is set of Google Cloud."""
+    return Google(
+        project=settings.bigquery_project or settings.gcp_project,
+        dataset=settings.bigquery_dataset,
+        location=settings.bigquery_location,
+        max_bytes=settings.bigquery_max_bytes or None,
+        chunk_bytes=settings.gcs_chunk_mb << 20,
+        bucket_location=settings.gcs_location,
+        storage_emulator=config.storage_emulator(),
+        bigquery_emulator=config.bigquery_emulator(),
+    )
+
+
+def check(job: Job) -> None:
+    """Open what takes no connection, no credentials and no Prefect to be opened. Raises ``UsageError``."""
+    if job.to and job.to != BIGQUERY and not job.to.startswith(BLOCK):
+        warehouse_of(job)
+    if job.lake and not job.lake.startswith((BLOCK, _BUCKET)):
+        lake_of(job)
+
+
+def planned(command: Command, job: Job, partitions: Sequence[Partition]) -> LoadReport:
+    """Return the report of a run that does nothing."""
+    results = [PartitionResult(partition, "planned", job.place_of(partition)) for partition in partitions]
+    return pipeline.report(command, job, results)
+
+
+def run(command: Command, job: Job, partitions: Sequence[Partition], jobs: int) -> LoadReport:
+    """Do it without Prefect, ``jobs`` months side by side."""
+    if command == "ingest":
+        month = pipeline.months(job, partitions, pipeline.direct_steps(warehouse_of), warehouse_of)
+    elif command == "upload":
+        month = uploading.months(job, partitions, uploading.direct_steps(lake_of), lake_of)
+    else:
+        steps = warehousing.direct_steps(lake_of, warehouse_of)
+        month = warehousing.months(job, partitions, steps, lake_of, warehouse_of)
+    return pipeline.report(command, job, run_months(partitions, month, jobs))
+
+
+def _lake(text: str, data_dir: Path) -> str:
+    if text in {"", FOLDER}:
+        return str(data_dir / FOLDER)
+    return text.rstrip("/") if text.startswith(_BUCKET) else text
+
+
+def _warehouse(command: Command, to: str, lake: str) -> str:
+    if to == BIGQUERY and command == "ingest":
+        message = "--to bigquery: BigQuery loads from the lake, not from a source."
+        hint = "Run `nyctaxi upload --lake gs://bucket/prefix`, then `nyctaxi warehouse --to bigquery` with this lake."
+        raise UsageError(message, hint)
+    if to == BIGQUERY and not lake.startswith((_BUCKET, BLOCK)):
+        message = f"--lake {lake}: BigQuery loads from a bucket only."
+        raise UsageError(message, "Name one with --lake gs://bucket/prefix, for `nyctaxi upload` as well.")
+    return to

@@ -1,0 +1,271 @@
+"""The lake in a bucket of Google Cloud Storage: an object is complete or absent, checked, and never mixed of two runs.
+
+Needs object rights on the bucket alone (``roles/storage.objectUser``): the bucket itself is never asked for.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+from nyctaxi_etl.errors import LakeError, NotPublished, Transient, UsageError
+from nyctaxi_etl.lakes import CHUNK_BYTES, on_disk
+from nyctaxi_etl.lakes.session import (
+    CONNECT_SECONDS,
+    READ_SECONDS,
+    MissingError,
+    Parcel,
+    ReplacedError,
+    SessionGoneError,
+    broken,
+    checksum,
+    explanation,
+    refusal,
+    send,
+    trying,
+)
+from nyctaxi_etl.progress import Event, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from google.auth.credentials import Credentials
+    from google.cloud.storage import Blob, Client  # type: ignore[import-untyped]
+
+    from nyctaxi_etl.model import Partition
+
+CHUNK_MULTIPLE = 256 << 10
+SESSIONS = 3
+_LIMITS = (CONNECT_SECONDS, READ_SECONDS)
+_NO_BUCKET = "bucket does not exist"  # "The specified bucket does not exist."; else it is the object
+_TOLD_BYTES = 256 << 10
+_OPEN_BYTES = 1 << 20
+_CREDENTIALS = "Run `gcloud auth application-default login`, or register a service account (`nyctaxi blocks-init`)."
+
+
+class _Found(NamedTuple):
+    """An object that is there; ``generation`` names this very content of it."""
+
+    generation: int
+    size: int
+    crc32c: str
+    facts: dict[str, str]
+
+
+@dataclass
+class _Told:
+    """A file that says how far it is while it is written."""
+
+    file: BinaryIO
+    partition: Partition
+    total: int
+    done: int = 0
+    told: int = 0
+
+    def write(self, data: bytes) -> int:
+        self.file.write(data)
+        self.done += len(data)
+        if self.done - self.told >= _TOLD_BYTES or self.done == self.total:
+            self.told = self.done
+            tell(Event(self.partition, "get", self.done, self.total, "bytes"))
+        return len(data)
+
+
+def gcs_client(
+    emulator: str | None = None, project: str | None = None, credentials: Credentials | None = None
+) -> Client:
+    """Return a client with ``credentials``, else the machine's default ones; at ``emulator`` none are needed.
+
+    ``project`` is only named in requests that a lake never makes. Raises ``UsageError`` where no credentials are found.
+    """
+    from google.auth.credentials import AnonymousCredentials
+    from google.auth.exceptions import GoogleAuthError
+    from google.cloud.storage import Client
+
+    if emulator:
+        endpoint = {"api_endpoint": emulator if "://" in emulator else f"http://{emulator}"}
+        anybody = credentials or AnonymousCredentials()  # type: ignore[no-untyped-call]
+        return Client(project, anybody, client_options=endpoint)
+    try:
+        return Client(project, credentials)
+    except (GoogleAuthError, OSError, ValueError) as error:
+        message = f"No credentials for Google Cloud were found ({type(error).__name__})."
+        raise UsageError(message, _CREDENTIALS) from error
+
+
+class GcsLake:
+    """A lake in ``bucket``, below ``prefix``.
+
+    ``chunk_bytes``, a multiple of 256 KiB, is what is sent in one request, and at most sent again after a break.
+    Raises ``UsageError`` for another number.
+    """
+
+    def __init__(self, client: Client, bucket: str, prefix: str = "", chunk_bytes: int = CHUNK_BYTES) -> None:
+        if chunk_bytes < CHUNK_MULTIPLE or chunk_bytes % CHUNK_MULTIPLE:
+            message = f"Uploads can't be sent in chunks of {chunk_bytes} bytes."
+            raise UsageError(message, f"Choose a multiple of {CHUNK_MULTIPLE} (256 KiB).")
+        # Else the library asks for the bucket in the background, which takes another role and fills the audit log with
+        # refusals: googleapis/google-cloud-python#17650, since 3.11.
+        client._bucket_metadata_cache = None  # noqa: SLF001
+        self.prefix = prefix.strip("/")
+        self._bucket = client.bucket(bucket)
+        self._chunk_bytes = chunk_bytes
+
+    @property
+    def address(self) -> str:
+        """``gs://bucket/prefix``."""
+        return f"gs://{self._bucket.name}/{self.prefix}".rstrip("/")
+
+    def uri(self, key: str) -> str:
+        """Return ``gs://bucket/prefix/key``."""
+        return f"{self.address}/{key}"
+
+    def facts(self, key: str) -> Mapping[str, str] | None:
+        """Return the object's custom metadata: see ``Lake.facts``."""
+        found = self._look(key)
+        return found.facts if found else None
+
+    def put(self, key: str, path: Path, facts: Mapping[str, str], partition: Partition) -> None:
+        """Send the file, to appear only if all of it arrived and nobody was faster: see ``Lake.put``."""
+        parcel = Parcel(partition, self.uri(key), path, path.stat().st_size, checksum(path))
+        before = self._look(key, partition, "put")
+        for number in range(1, SESSIONS + 1):
+            try:
+                self._send(key, parcel, facts, before.generation if before else 0)
+            except (SessionGoneError, ReplacedError) as error:
+                # What was sent may have arrived, and only the answer was lost.
+                if not self._holds(key, parcel, facts):
+                    if isinstance(error, ReplacedError) or number == SESSIONS:
+                        raise
+                    continue
+            return
+
+    def get(self, key: str, into: Path, partition: Partition) -> Path:
+        """Bring the object to ``into``, checked: see ``Lake.get``."""
+        found = self._look(key, partition, "get")
+        if found is None:
+            message = f"{partition}: {self.uri(key)} isn't there."
+            raise NotPublished(message, "Put the month into this lake with `nyctaxi upload`, or name another --lake.")
+        target = into / PurePosixPath(key).name
+        part = target.with_name(f"{target.name}.part")
+        with on_disk(part):
+            into.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                self._fetch(key, found, _Told(file, partition, found.size))
+        if checksum(part) != found.crc32c:
+            part.unlink()
+            message = f"{self.uri(key)}: its bytes came damaged; their crc32c is not {found.crc32c}."
+            raise Transient(message, "Run the same command again.")
+        return part.replace(target)
+
+    def open(self, key: str) -> BinaryIO:
+        """Open the object as it is now: see ``Lake.open``."""
+        with self._as_ours(key):
+            blob = self._blob(key)
+            blob.reload(timeout=_LIMITS)
+            opened: BinaryIO = self._blob(key, blob.generation).open("rb", chunk_size=_OPEN_BYTES, timeout=_LIMITS)
+        return opened
+
+    def remove(self, key: str) -> None:
+        """Remove the object, if it is there."""
+
+        def delete(_attempt: int) -> None:
+            with self._as_ours(key), suppress(NotFound):
+                self._blob(key).delete(timeout=_LIMITS, retry=None)
+
+        from google.api_core.exceptions import NotFound
+
+        trying(delete)
+
+    def _blob(self, key: str, generation: int | None = None) -> Blob:
+        return self._bucket.blob(f"{self.prefix}/{key}".lstrip("/"), generation=generation)
+
+    def _look(self, key: str, partition: Partition | None = None, step: str = "") -> _Found | None:
+        def look(_attempt: int) -> _Found | None:
+            blob = self._blob(key)
+            try:
+                with self._as_ours(key):
+                    blob.reload(timeout=_LIMITS, retry=None)
+            except MissingError as missing:
+                if _NO_BUCKET in missing.message:
+                    raise
+                return None
+            return _Found(blob.generation, blob.size, blob.crc32c, dict(blob.metadata or {}))
+
+        return trying(look, partition, step)
+
+    def _send(self, key: str, parcel: Parcel, facts: Mapping[str, str], generation: int) -> None:
+        """Upload once, in place of ``generation`` (0: of nothing). The bucket refuses other bytes than the checksum's.
+
+        Beyond that the object's checksum is compared as the bucket reports it.
+        """
+        import requests
+
+        def begin(_attempt: int) -> str:
+            blob = self._blob(key)
+            blob.metadata, blob.crc32c = dict(facts), parcel.crc32c
+            with self._as_ours(key):
+                url = blob.create_resumable_upload_session(
+                    size=parcel.size, if_generation_match=generation, checksum=None, timeout=_LIMITS, retry=None
+                )
+            return str(url)
+
+        url = trying(begin, parcel.partition, "put")
+        with requests.Session() as http:
+            stored = send(http, url, parcel, self._chunk_bytes)
+        if (stored.get("crc32c"), int(stored.get("size", -1))) != (parcel.crc32c, parcel.size):
+            message = f"{parcel.uri}: the bucket took other bytes than were sent (crc32c {stored.get('crc32c')})."
+            raise LakeError(message, "What is there now is damaged: put the month again with --force.")
+
+    def _holds(self, key: str, parcel: Parcel, facts: Mapping[str, str]) -> bool:
+        found = self._look(key, parcel.partition, "put")
+        return found is not None and found[1:] == (parcel.size, parcel.crc32c, dict(facts))
+
+    def _fetch(self, key: str, found: _Found, into: _Told) -> None:
+        """Bring what is missing of this very generation, until ``ATTEMPTS`` in a row brought nothing further."""
+
+        def fetch(_attempt: int) -> None:
+            start = into.done
+            try:
+                with self._as_ours(key):
+                    self._blob(key, found.generation).download_to_file(
+                        into, start=start, raw_download=True, checksum=None, timeout=_LIMITS, retry=None
+                    )
+            except MissingError:
+                message = f"{self.uri(key)}: another run replaced it while it was read."
+                raise Transient(message, "Run the same command again.") from None
+            except Transient:
+                if into.done == start:
+                    raise
+            if into.done == start:
+                message = f"{self.uri(key)}: nothing came after {start:,} of {found.size:,} bytes."
+                raise Transient(message, "Run the same command again.")
+
+        while into.done < found.size:
+            trying(fetch, into.partition, "get")
+
+    @contextmanager
+    def _as_ours(self, key: str) -> Iterator[None]:
+        """Turn Google's errors into ours; what they quote may be secret, but for the bucket's own explanation."""
+        import requests
+        import urllib3
+        from google.api_core.exceptions import GoogleAPICallError
+        from google.auth.exceptions import GoogleAuthError, TransportError
+
+        uri = self.uri(key)
+        try:
+            yield
+        except GoogleAPICallError as error:
+            answer = error.response
+            said, headers = (explanation(answer), answer.headers) if answer is not None else ("", {})
+            raise refusal(uri, int(error.code or 0), said, headers) from error
+        except GoogleAuthError as error:
+            if error.retryable or isinstance(error, TransportError):
+                raise broken(uri, error) from error
+            message = f"{uri}: Google refused the credentials ({type(error).__name__})."
+            raise LakeError(message, _CREDENTIALS) from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError) as error:
+            raise broken(uri, error) from error

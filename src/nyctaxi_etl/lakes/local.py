@@ -1,0 +1,147 @@
+"""The lake in a folder: files that other programs read as they are, replaced by a rename."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from nyctaxi_etl.errors import CorruptFile, NotPublished
+from nyctaxi_etl.lakes import on_disk
+from nyctaxi_etl.progress import Event, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from nyctaxi_etl.model import Partition
+
+_STALE_SECONDS = 24 * 3600
+
+
+class LocalLake:
+    """A lake below ``folder``, which is made when the first object is put.
+
+    The facts are in the footer of a Parquet file that carries them, so they can't be parted from its rows. Those of
+    any other object are in ``.{name}.json`` beside it, and count while its size and time of change are still the same.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def address(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
+    def facts(self, key: str) -> Mapping[str, str] | None:
+        """Return what was put with the object: see ``Lake.facts``."""
+        path = self._path(key)
+        with on_disk(path):
+            if not path.is_file():
+                return None
+            return _noted(path) or _carried(path)
+
+    def put(self, key: str, path: Path, facts: Mapping[str, str], partition: Partition) -> None:
+        """Copy the file to a ``.part``, flush it to the disk and rename it: see ``Lake.put``."""
+        target, total = self._path(key), path.stat().st_size
+        tell(Event(partition, "put", 0, total, "bytes"))
+        with on_disk(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(target)
+            part = target.with_name(f"{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+            try:
+                _copy(path, part)
+                noted = None if _carried(part) == dict(facts) else _note(part, facts)
+                part.replace(target)
+            finally:
+                part.unlink(missing_ok=True)
+            _put_note(target, noted)
+        tell(Event(partition, "put", total, total, "bytes"))
+
+    def get(self, key: str, into: Path, partition: Partition) -> Path:  # noqa: ARG002 - a bucket needs them
+        """Return the object itself: see ``Lake.get``. It is not to be changed."""
+        path = self._path(key)
+        if not path.is_file():
+            message = f"{partition}: {path} isn't there."
+            raise NotPublished(message, "Put the month into this lake with `nyctaxi upload`, or name another --lake.")
+        return path
+
+    def open(self, key: str) -> BinaryIO:
+        """Open the file."""
+        return self._path(key).open("rb")
+
+    def remove(self, key: str) -> None:
+        """Remove the object and what is noted of it."""
+        path = self._path(key)
+        with on_disk(path):
+            path.unlink(missing_ok=True)
+            _side(path).unlink(missing_ok=True)
+
+    def uri(self, key: str) -> str:
+        """Return the file's path."""
+        return str(self._path(key))
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key
+
+
+def _side(path: Path) -> Path:
+    return path.with_name(f".{path.name}.json")
+
+
+def _carried(path: Path) -> dict[str, str]:
+    """Return the facts in a Parquet file; ``path`` may be its ``.part``."""
+    if ".parquet" not in path.suffixes:
+        return {}
+    from nyctaxi_etl.lakes.parquet import read_facts
+
+    # An object that can't be read is one of which nothing is known: it is put again.
+    with suppress(CorruptFile):
+        return read_facts(path)
+    return {}
+
+
+def _noted(path: Path) -> dict[str, str]:
+    """Return the facts in the side file if it is of this very file."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        note = json.loads(_side(path).read_text(encoding="utf-8"))
+        found = path.stat()
+        if (note["bytes"], note["mtime_ns"]) == (found.st_size, found.st_mtime_ns):
+            return dict(note["facts"])
+    return {}
+
+
+def _note(path: Path, facts: Mapping[str, str]) -> str:
+    found = path.stat()
+    return json.dumps({"bytes": found.st_size, "mtime_ns": found.st_mtime_ns, "facts": dict(facts)}, indent=1)
+
+
+def _put_note(path: Path, note: str | None) -> None:
+    """Put the side file after the object: if this is not reached, the old one no longer counts."""
+    side = _side(path)
+    if note is None:
+        side.unlink(missing_ok=True)
+        return
+    part = side.with_name(f"{side.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    part.write_text(note, encoding="utf-8")
+    part.replace(side)
+
+
+def _copy(path: Path, part: Path) -> None:
+    shutil.copyfile(path, part)
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _sweep(target: Path) -> None:
+    """Remove what a killed process left a day ago or earlier."""
+    for left in target.parent.glob(f"{target.name}.*.part"):
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                left.unlink()

@@ -1,0 +1,111 @@
+"""How a month lies in the lake: zstd Parquet, written in bounded memory, with what is known of it in its own footer.
+
+Measured on 1,370,000 yellow rows: level 3 costs a twentieth of a second more than level 1 and saves 8 % of the bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nyctaxi_etl.datasets import DATASETS
+from nyctaxi_etl.errors import CorruptFile
+from nyctaxi_etl.lakes import on_disk
+from nyctaxi_etl.progress import Event, tell
+from nyctaxi_etl.stagefile import arrow_schema, batches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from nyctaxi_etl.model import Staged
+
+ROW_GROUP_ROWS = 1 << 20
+# pyarrow writes a row group from a table that is in memory as a whole. 80 MiB of Arrow are 790,000 yellow rows, or
+# 20 MiB of encoded pages; BigQuery asks for row groups of 16 MiB or more. A million rows would be 160 MiB.
+ROW_GROUP_BYTES = 80 << 20
+LEVEL = 3
+_PREFIX = b"nyctaxi."
+
+
+def write_parquet(rows: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path, facts: Mapping[str, str]) -> None:
+    """Write batches of ``schema`` to ``path``, and ``facts`` as schema metadata under ``nyctaxi.<name>``.
+
+    Holds at most ``ROW_GROUP_BYTES`` of rows, and writes at most ``ROW_GROUP_ROWS`` to a row group. Raises
+    ``LakeError`` where the file can't be written.
+    """
+    marked = schema.with_metadata({_PREFIX + name.encode(): value.encode() for name, value in facts.items()})
+    with on_disk(path), pq.ParquetWriter(path, marked, compression="zstd", compression_level=LEVEL) as writer:
+        for group in _groups(rows, marked):
+            writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+            del group  # or two are held while the next one is gathered
+
+
+def staged_parquet(staged: Staged, path: Path, facts: Mapping[str, str]) -> None:
+    """Write a staged month to ``path`` as the lake holds it: see ``write_parquet``.
+
+    Every month has all columns of its dataset; those that its published file doesn't have are null.
+    """
+    columns = DATASETS[staged.partition.color].columns
+    write_parquet(_told(staged), arrow_schema(columns), path, facts)
+
+
+def read_facts(path: Path) -> dict[str, str]:
+    """Return the facts in a Parquet file's footer, none if another program wrote it.
+
+    Raises ``CorruptFile`` if it isn't a whole Parquet file.
+    """
+    try:
+        known = pq.read_metadata(path).metadata or {}
+    except pa.ArrowInvalid as error:
+        message = f"{path} is not a whole Parquet file."
+        raise CorruptFile(message, "Put it again with `nyctaxi upload --force`.") from error
+    marked = {name: value for name, value in known.items() if name.startswith(_PREFIX)}
+    return {name.removeprefix(_PREFIX).decode(): value.decode() for name, value in marked.items()}
+
+
+def _groups(rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Gather batches to row groups."""
+    held: list[pa.RecordBatch] = []
+    count = size = 0
+    blanks: dict[pa.DataType, pa.Array] = {}
+    for whole in rows:
+        batch, weight = _lightened(whole, schema, blanks)
+        if held and (count + batch.num_rows > ROW_GROUP_ROWS or size + weight > ROW_GROUP_BYTES):
+            yield pa.Table.from_batches(held)
+            held, count, size = [], 0, 0
+        held.append(batch)
+        count, size = count + batch.num_rows, size + weight
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _lightened(
+    batch: pa.RecordBatch, schema: pa.Schema, blanks: dict[pa.DataType, pa.Array]
+) -> tuple[pa.RecordBatch, int]:
+    """Return the batch as ``schema`` wants it, and the bytes that it holds.
+
+    Columns that it doesn't have, or of nulls alone, share one array of each type: a month has up to ten columns that
+    its era didn't know, at eight bytes a row.
+    """
+    columns, weight, rows, there = [], 0, batch.num_rows, set(batch.schema.names)
+    for wanted in schema:
+        column = batch.column(wanted.name) if wanted.name in there else None
+        if column is not None and column.null_count < rows:
+            columns.append(column)
+            weight += column.nbytes
+            continue
+        if wanted.type not in blanks or len(blanks[wanted.type]) < rows:
+            blanks[wanted.type] = pa.nulls(rows, wanted.type)
+        columns.append(blanks[wanted.type].slice(0, rows))
+    return pa.RecordBatch.from_arrays(columns, schema=schema), weight
+
+
+def _told(staged: Staged) -> Iterator[pa.RecordBatch]:
+    done = 0
+    for batch in batches(staged):
+        yield batch
+        done += batch.num_rows
+        tell(Event(staged.partition, "pack", done, staged.rows_loaded))

@@ -1,0 +1,139 @@
+"""The three commands on months: check what was asked, run it with Prefect or without, show the report."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import typer
+
+from nyctaxi_etl import console
+from nyctaxi_etl.door import door, print_json, reaching_prefect
+from nyctaxi_etl.errors import UsageError
+from nyctaxi_etl.model import parse_colors, parse_months, parse_years, select
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from nyctaxi_etl.commands import Command
+    from nyctaxi_etl.config import Settings
+    from nyctaxi_etl.model import Partition
+    from nyctaxi_etl.pipeline import Job
+    from nyctaxi_etl.report import LoadReport
+
+
+class Request(NamedTuple):
+    """What a command is to do: the months, the job for each, and how to say so."""
+
+    command: Command
+    settings: Settings
+    partitions: tuple[Partition, ...]
+    years: tuple[int, ...]
+    months: tuple[int, ...]
+    job: Job
+
+
+def do(command: Command, given: dict[str, Any]) -> None:
+    """Run one of the three commands on months, and end with its report."""
+    with door(command, given) as settings:
+        request = _request(command, settings)
+        if settings.dry_run:
+            from nyctaxi_etl import commands
+
+            _finish(commands.planned(command, request.job, request.partitions), settings)
+        run = _run_direct if settings.direct else _run_flow
+        _finish(run(request), settings)
+
+
+def _request(command: Command, settings: Settings) -> Request:
+    """Check everything that can be checked before anything moves."""
+    from nyctaxi_etl import commands
+    from nyctaxi_etl.datasets import FIRST_MONTHS
+
+    if not settings.color or not settings.year:
+        message = f"{'--color' if not settings.color else '--year'} is missing."
+        raise UsageError(message, f"For example: nyctaxi {command} --color yellow --year 2021 --months 1-3.")
+    colors, years, months = parse_colors([settings.color]), parse_years(settings.year), parse_months(settings.months)
+    partitions, notes = select(colors, years, months, FIRST_MONTHS, datetime.now(UTC).date())
+    job = commands.job_of(command, settings, uuid.uuid4().hex)
+    if job.table and len(colors) > 1:
+        message = f"--table {job.table} names one table for {len(colors)} colours."
+        raise UsageError(message, "A table holds one colour: run once for each, or leave --table out.")
+    commands.check(job)
+    for note in notes:
+        console.say(note)
+    if job.source.name == "sample":
+        console.say("The source sample is synthetic: generated here, shaped like the real thing.")
+    return Request(command, settings, partitions, years, months, job)
+
+
+def _run_direct(request: Request) -> LoadReport:
+    from nyctaxi_etl import commands, pipeline, places
+
+    settings, job = request.settings, request.job
+    pipeline.prepare(job)
+    by_block = places.needs_prefect(job)
+    with _shown(request, waiting() if by_block else ""), prefect_ready(settings) if by_block else nullcontext():
+        return commands.run(request.command, job, request.partitions, settings.jobs)
+
+
+def _run_flow(request: Request) -> LoadReport:
+    from nyctaxi_etl import pipeline
+
+    settings = request.settings
+    pipeline.prepare(request.job)
+    with _shown(request, waiting()), prefect_ready(settings, "or use --direct"):
+        from nyctaxi_etl import flows
+
+        flow: Any = getattr(flows, request.command)
+        asked = {
+            "color": list(dict.fromkeys(partition.color for partition in request.partitions)),
+            "year": list(request.years),
+            "months": list(request.months),
+        }
+        taken = flow.parameters.properties.keys() - asked.keys()
+        given = {name: getattr(settings, name) for name in taken}
+        state = flow(**asked, **given, return_state=True)
+        outcome: Any = state.result(raise_on_failure=False)
+    if isinstance(outcome, BaseException):
+        raise outcome
+    report: LoadReport = outcome
+    return report
+
+
+def _shown(request: Request, waiting: str) -> AbstractContextManager[None]:
+    from stamina.instrumentation import set_on_retry_hooks
+
+    set_on_retry_hooks(())  # a line of the progress says it
+    return console.showing(request.partitions, waiting, live=not request.settings.verbose)
+
+
+def waiting() -> str:
+    """Say what takes long before the first month does: Prefect's import, and its server's start."""
+    from nyctaxi_etl import config
+
+    return "Asking Prefect's server ..." if config.has_prefect_server() else "Starting Prefect (some 10 seconds) ..."
+
+
+@contextmanager
+def prefect_ready(settings: Settings, instead: str = "") -> Iterator[None]:
+    """Have Prefect set up and its server there; ``instead`` is what a user can do without it."""
+    from nyctaxi_etl import config
+
+    config.prepare_prefect(console=settings.verbose)
+    with reaching_prefect(instead):
+        from nyctaxi_etl import blocks
+
+        blocks.start_server()
+        yield
+
+
+def _finish(report: LoadReport, settings: Settings) -> NoReturn:
+    if settings.json_:
+        print_json(report.as_dict())
+    else:
+        console.show_report(report)
+    raise typer.Exit(report.exit_code)

@@ -1,0 +1,231 @@
+"""Months as a pandas frame: what was asked for, of the lake or the warehouse, with nothing else read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from google.cloud.storage import Blob  # type: ignore[import-untyped]
+
+from nyctaxi_etl import iter_trips, read_trips
+from nyctaxi_etl.datasets import YELLOW
+from nyctaxi_etl.errors import NotPublished, NycTaxiError, UsageError, WarehouseError
+from nyctaxi_etl.extract import fetch
+from nyctaxi_etl.lakes import trips_key
+from nyctaxi_etl.lakes.gcs import GcsLake, gcs_client
+from nyctaxi_etl.lakes.local import LocalLake
+from nyctaxi_etl.lakes.parquet import staged_parquet
+from nyctaxi_etl.model import Color, Month, Partition
+from nyctaxi_etl.sources import resolve
+from nyctaxi_etl.stagefile import arrow_schema
+from nyctaxi_etl.staging import stage
+from nyctaxi_etl.warehouses import table_columns
+from nyctaxi_etl.warehouses.duckdb import DuckDB
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.google import Cloud
+
+ROWS = 3_000
+MONTHS = tuple(Partition(Color.YELLOW, Month(2021, number)) for number in (1, 2))
+COLUMNS = ["pickup_datetime", "total_amount", "passenger_count"]
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with January and February 2021, generated, in its warehouse and its lake."""
+    data_dir = tmp_path_factory.mktemp("data")
+    for partition in MONTHS:
+        raw = fetch(resolve("sample"), partition, data_dir / "raw", sample_rows=ROWS)
+        (data_dir / partition.stem).mkdir()
+        staged = stage(raw, YELLOW, data_dir / partition.stem, 0.05)
+        DuckDB(str(data_dir / "nyctaxi.duckdb")).replace("yellow_taxi_data", YELLOW, staged, "run")
+        path = data_dir / f"{partition.stem}.parquet"
+        staged_parquet(staged, path, {})
+        LocalLake(data_dir / "lake").put(trips_key(partition), path, {}, partition)
+    return data_dir
+
+
+@pytest.fixture
+def bucket(held: Path, google: Cloud, monkeypatch: pytest.MonkeyPatch) -> GcsLake:
+    """The same lake in a bucket."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", google.storage)
+    lake = GcsLake(gcs_client(google.storage), google.bucket, "nyc")
+    for partition in MONTHS:
+        lake.put(trips_key(partition), held / f"{partition.stem}.parquet", {}, partition)
+    return lake
+
+
+@pytest.fixture(params=["duckdb", "lake", pytest.param("gs", marks=pytest.mark.server)])
+def lake(request: pytest.FixtureRequest, held: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each place that months are read from."""
+    monkeypatch.setenv("NYCTAXI_DATA_DIR", str(held))
+    place: str = request.param
+    return str(request.getfixturevalue("bucket").address) if place == "gs" else place
+
+
+def test_everything(lake: str, held: Path) -> None:
+    """Without more words all columns come, with their declared types, in the order of the months and their rows."""
+    frame = read_trips("yellow", 2021, "1-2", lake=lake)
+    kinds = [pd.ArrowDtype(field.type) for field in arrow_schema(table_columns(YELLOW))]
+    assert list(frame.dtypes) == kinds
+    whole = [pq.read_table(held / f"{partition.stem}.parquet") for partition in MONTHS]
+    came = pa.Table.from_pandas(frame, arrow_schema(table_columns(YELLOW)), preserve_index=False)
+    assert (
+        came.drop_columns(["file_month"]).replace_schema_metadata() == pa.concat_tables(whole).replace_schema_metadata()
+    )
+    assert frame["file_month"].value_counts().to_dict() == {
+        partition.month.first_day: table.num_rows for partition, table in zip(MONTHS, whole, strict=True)
+    }
+
+
+def test_columns_and_rows(lake: str) -> None:
+    """Only the columns asked for come, in that order, of the rows that meet the condition."""
+    whole = read_trips("yellow", "2021", [2], lake=lake)
+    frame = read_trips("yellow", 2021, 2, COLUMNS, "total_amount > 20 AND passenger_count = 1 -- one", lake=lake)
+    assert list(frame.columns) == COLUMNS
+    wanted = whole[(whole["total_amount"] > 20) & (whole["passenger_count"] == 1)]
+    assert 0 < len(frame) < len(whole)
+    pd.testing.assert_frame_equal(frame, wanted[COLUMNS].reset_index(drop=True))
+
+
+def test_values_are_bound(lake: str) -> None:
+    """A condition's values come from parameters, whatever is in them; months are a column like any other."""
+    since = {"since": datetime(2021, 1, 20)}  # noqa: DTZ001 - published without a zone
+    frame = read_trips("yellow", 2021, "1-2", ["file_month"], "pickup_datetime < $since", parameters=since, lake=lake)
+    assert len(frame) > ROWS / 3
+    nothing = {"flag": "Y' OR 'a' = 'a"}
+    where = "store_and_fwd_flag = $flag"
+    assert read_trips("yellow", 2021, 1, ["file_month"], where, parameters=nothing, lake=lake).empty
+
+
+def test_batches(lake: str) -> None:
+    """The same rows come as record batches, each as large as is asked for at most."""
+    batches = list(iter_trips("yellow", 2021, "1-2", COLUMNS, lake=lake, batch_rows=1_000))
+    assert max(batch.num_rows for batch in batches) <= 1_000 < len(batches) * 1_000
+    came = pa.Table.from_batches(batches).to_pandas(types_mapper=pd.ArrowDtype)
+    pd.testing.assert_frame_equal(came, read_trips("yellow", 2021, "1-2", COLUMNS, lake=lake))
+
+
+def test_a_month_that_is_not_there(lake: str) -> None:
+    """Every missing month is named, before anything is read, with the command that puts one there."""
+    with pytest.raises(NotPublished, match=r"doesn't have yellow/2021-03, yellow/2021-04\.") as caught:
+        read_trips("yellow", 2021, "2-4", lake=lake)
+    assert "--color yellow --year 2021 --months 3 " in caught.value.hint
+    with pytest.raises(NotPublished, match="green/2021-01"):
+        read_trips("green", 2021, 1, lake=lake)
+
+
+def test_what_is_asked_wrongly(lake: str) -> None:
+    """Unknown columns and colours are named, and so is what DuckDB says of a condition."""
+    with pytest.raises(UsageError, match="yellow trips have no column 'fare'") as caught:
+        read_trips("yellow", 2021, 1, ["fare"], lake=lake)
+    assert "fare_amount" in caught.value.hint
+    with pytest.raises(UsageError, match="blue"):
+        read_trips("blue", 2021, 1, lake=lake)
+    with pytest.raises(UsageError, match="2 colours"):
+        read_trips("yellow,green", 2021, 1, lake=lake)
+    with pytest.raises(UsageError, match="No column"):
+        read_trips("yellow", 2021, 1, [], lake=lake)
+    for where in ("fare > 3", "total_amount >", "vendor_id = $one", "EXISTS (SELECT 1 FROM lake)"):
+        with pytest.raises(UsageError, match="no condition"):
+            read_trips("yellow", 2021, 1, where=where, lake=lake)
+    with pytest.raises(NycTaxiError, match="yellow/2021-01"):
+        read_trips("yellow", 2021, 1, where="store_and_fwd_flag::INTEGER = 1", lake=lake)
+
+
+def test_a_bucket_sends_only_what_is_asked_for(
+    bucket: GcsLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an object the footer and the wanted columns come, not the whole."""
+    noise = pa.table({"vendor_id": pa.array([1] * 10**6, pa.int16()), "tip_amount": [n / 7 for n in range(10**6)]})
+    path, march = tmp_path / "march.parquet", Partition(Color.YELLOW, Month(2020, 3))
+    pq.write_table(noise, path)
+    bucket.put(trips_key(march), path, {}, march)
+    sent = list[int]()
+    whole = Blob.download_as_bytes
+
+    def download(blob: Blob, *args: Any, **options: Any) -> bytes:
+        sent.append(len(came := whole(blob, *args, **options)))
+        return bytes(came)
+
+    monkeypatch.setattr(Blob, "download_as_bytes", download)
+    frame = read_trips("yellow", 2020, 3, ["vendor_id"], "vendor_id = 1", lake=bucket.address)
+    assert len(frame) == 10**6
+    assert 0 < sum(sent) < path.stat().st_size / 2
+
+
+def test_a_column_declared_later_is_null(tmp_path: Path) -> None:
+    """A month that was written before a column was declared has nulls there."""
+    path = tmp_path / "lake" / trips_key(MONTHS[0])
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"vendor_id": pa.array([1, 2], pa.int16())}), path)
+    frame = read_trips("yellow", 2021, 1, ["vendor_id", "cbd_congestion_fee"], lake="lake", data_dir=tmp_path)
+    assert frame["vendor_id"].to_list() == [1, 2]
+    assert frame["cbd_congestion_fee"].isna().all()
+
+
+def test_a_folder_named_like_a_pattern(tmp_path: Path, held: Path) -> None:
+    """A lake's folder may have any name."""
+    folder = tmp_path / "it's [1] *lake*"
+    LocalLake(folder).put(trips_key(MONTHS[0]), held / f"{MONTHS[0].stem}.parquet", {}, MONTHS[0])
+    assert len(read_trips("yellow", 2021, 1, ["vendor_id"], lake=str(folder))) > ROWS / 2
+
+
+def test_warehouses_that_cannot_be_read(tmp_path: Path) -> None:
+    """No file, a file without a ledger, another kind of file, one that this process writes to: each is told apart."""
+    with pytest.raises(NotPublished, match=r"nyctaxi\.duckdb doesn't have"):
+        read_trips("yellow", 2021, 1, data_dir=tmp_path)
+    path = tmp_path / "other.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE yellow_taxi_data (x INTEGER)")
+        with pytest.raises(WarehouseError, match="can't be opened"):
+            read_trips("yellow", 2021, 1, lake=f"duckdb:///{path}")
+    with pytest.raises(NotPublished, match=r"other\.duckdb doesn't have"):
+        read_trips("yellow", 2021, 1, lake=f"duckdb:///{path}")
+    path.write_text("x" * 10_000)
+    with pytest.raises(WarehouseError, match="can't be opened"):
+        read_trips("yellow", 2021, 1, lake=f"duckdb:///{path}")
+
+
+def test_a_damaged_month_is_named(tmp_path: Path) -> None:
+    """A file of the lake that is no Parquet is said to be unreadable, with its month."""
+    path = tmp_path / "lake" / trips_key(MONTHS[0])
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"PAR1 and nothing more")
+    with pytest.raises(NycTaxiError, match="yellow/2021-01"):
+        read_trips("yellow", 2021, 1, lake="lake", data_dir=tmp_path)
+
+
+def test_the_package_stays_light() -> None:
+    """Importing it brings none of what reading needs, and it has no other names."""
+    script = "import sys, nyctaxi_etl; assert not {'pandas', 'pyarrow', 'duckdb', 'pydantic'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+    import nyctaxi_etl
+
+    with pytest.raises(AttributeError, match="no_such"):
+        nyctaxi_etl.no_such  # noqa: B018
+
+
+@pytest.mark.usefixtures("prefect_here")
+def test_a_bucket_by_its_block(bucket: GcsLake, google: Cloud) -> None:
+    """A GcsBucket block of the user's own names the lake as well as its address does."""
+    from prefect_gcp import GcpCredentials
+    from prefect_gcp.cloud_storage import GcsBucket
+
+    block = GcsBucket.model_construct(
+        bucket=google.bucket, bucket_folder="nyc/", gcp_credentials=GcpCredentials.model_construct()
+    )
+    block.save("my-trips", overwrite=True)
+    frame = read_trips("yellow", 2021, 1, ["vendor_id"], lake="block:my-trips")
+    pd.testing.assert_frame_equal(frame, read_trips("yellow", 2021, 1, ["vendor_id"], lake=bucket.address))
+    with pytest.raises(UsageError, match="no GcsBucket block"):
+        read_trips("yellow", 2021, 1, lake="block:nobody")
