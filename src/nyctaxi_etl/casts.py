@@ -52,6 +52,16 @@ def convert(array: pa.Array, column: Column) -> Converted:
     return converted._replace(bad=either(converted.bad, garbled))
 
 
+def plain(array: pa.Array) -> pa.Array:
+    """Return a column in a type that every function of Arrow takes: views have no ``take``, extensions no ``cast``."""
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain(array.storage)
+    if pa.types.is_dictionary(kind) and kind.value_type in _VIEWS:
+        return pa.DictionaryArray.from_arrays(array.indices, plain(array.dictionary))
+    return array.cast(_VIEWS[kind]) if kind in _VIEWS else array
+
+
 def arrow_type(column: Column) -> pa.DataType:
     """Return a column's declared Arrow type."""
     return pa.type_for_alias(column.types.arrow)
@@ -253,6 +263,7 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
+_VIEWS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 _TEXT_KINDS: Sequence[Callable[[pa.DataType], bool]] = (
     pa.types.is_string,
     pa.types.is_large_string,

@@ -106,9 +106,11 @@ def refuse_other_kinds(head: bytes, path: Path) -> None:
 def shown(array: pa.Array) -> list[Any]:
     """Return values for people to read, of which any may be one that Python can't hold."""
     try:
-        return list(array.to_pylist())
+        values = list(array.to_pylist())
     except (ValueError, OverflowError):
         return [_shown(scalar) for scalar in array]
+    # Old writers leave text without its annotation: bytes are shown as the text that they are.
+    return [value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value for value in values]
 
 
 def _shown(scalar: pa.Scalar) -> Any:

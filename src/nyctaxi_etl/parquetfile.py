@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nyctaxi_etl.arrays import array as array_of
+from nyctaxi_etl.casts import plain
 from nyctaxi_etl.errors import CorruptFile
 from nyctaxi_etl.layout import Block, Rows, find_layout, refuse_other_kinds, shown
 
@@ -50,7 +51,7 @@ class ParquetFile:
         with _opened(self.path) as file:
             batches = file.iter_batches(BATCH_ROWS, columns=list(self._known))
             while (batch := _next(batches, self.path)) is not None:
-                yield Block(first, batch)
+                yield Block(first, _plain(batch))
                 first += batch.num_rows
 
     def parse(self, block: Block) -> list[Rows]:
@@ -61,6 +62,10 @@ class ParquetFile:
         for name, array in zip(batch.schema.names, batch.columns, strict=True):
             columns.setdefault(self._known[name].name, []).append(array)
         return [Rows(batch.num_rows, columns, [], [], partial(_originals, batch, block.first))]
+
+
+def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([plain(column) for column in batch.columns], batch.schema.names)
 
 
 def _originals(batch: pa.RecordBatch, first: int, indices: Sequence[int]) -> list[tuple[int, str]]:
