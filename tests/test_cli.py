@@ -403,6 +403,25 @@ def test_a_bug_says_that_it_is_one(
     assert "Traceback" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_bug_in_a_month(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, debug: bool
+) -> None:
+    """The month has failed, the report says so in one line, and the traceback comes with --debug."""
+
+    def broken(*_: object) -> None:
+        message = f"no such thing as postgresql://me:{SECRET}@host"
+        raise KeyError(message)
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(pipeline, "extract", broken)
+    assert cli.main([*MONTH, *FOLDER, "--json", *(("--debug",) if debug else ())]) == 1
+    out, err = capfd.readouterr()
+    (result,) = json.loads(out)["results"]
+    assert (result["outcome"], result["error"]["type"]) == ("failed", "Bug")
+    assert ("Traceback" in err, "Traceback" in out, SECRET in out + err) == (debug, False, False)
+
+
 def test_debug_shows_the_traceback_of_an_expected_error(folder: Path) -> None:
     """--debug, or its setting, shows where an expected error came from as well."""
     for arguments, settings in ((("--debug",), {}), ((), {"NYCTAXI_DEBUG": "1"})):

@@ -90,6 +90,30 @@ def test_missing_months_fail_the_run(prefect_here: PrefectServer) -> None:
     assert outcomes(run([1, 2])[1]) == ["unchanged", "unchanged"]
 
 
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("step", ["extract", "load"])
+def test_a_bug_is_its_months(step: str, prefect_here: PrefectServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody foresaw in a task fails its month, once; its traceback is in the run's log; the others go on."""
+
+    def broken(job: pipeline.Job, what: Any, *rest: Any) -> Any:
+        partition = getattr(what, "partition", what)
+        made.append(partition)
+        if partition.month.number == 1:
+            message = "no such thing"
+            raise KeyError(message)
+        return real(job, what, *rest)
+
+    made: list[Partition] = []
+    real = getattr(pipeline, step)
+    monkeypatch.setattr(pipeline, step, broken)
+    state, report = run([1, 2])
+    assert (state.message, outcomes(report)) == ("1 failed, 1 loaded", ["failed", "loaded"])
+    assert len(made) == 2
+    bad = report.results[0].as_dict()["error"]
+    assert (bad["type"], bad["message"]) == ("Bug", "KeyError: 'no such thing'")
+    assert prefect_here.logged(prefect_here.flow_run("ingest"), "fhv/2021-01: Traceback", "in broken")
+
+
 @pytest.mark.usefixtures("prefect_here")
 def test_months_run_side_by_side(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With two jobs both months are in the same step at once."""

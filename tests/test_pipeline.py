@@ -135,9 +135,43 @@ def test_an_error_fails_its_month(error: NycTaxiError, outcome: str, job: Job) -
     assert (events[-1].step, events[-1].note) == (outcome, result.failure.message)
 
 
-@pytest.mark.parametrize("error", [UsageError("Wrong for every month."), KeyError("a bug")])
-def test_what_is_not_the_months_own_is_raised(error: Exception, job: Job) -> None:
-    """A usage error is wrong for every month, and a bug is a bug: both go on."""
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (KeyError("a bug"), "KeyError: 'a bug'"),
+        (MemoryError(), "MemoryError"),
+        (RecursionError("maximum depth"), "RecursionError: maximum depth"),
+        (ValueError("\ud800"), r"ValueError: \ud800"),
+    ],
+)
+@pytest.mark.parametrize("step", ["extract", "transform", "load"])
+def test_a_bug_is_its_months(step: str, error: Exception, message: str, job: Job) -> None:
+    """What nobody foresaw fails its month as a bug, with its traceback beside the report; the next month is loaded."""
+
+    def broken(_job: Job, what: Any, *_: object) -> Any:
+        if getattr(what, "partition", what) == JANUARY:
+            raise error
+        return getattr(good, step)(_job, what, *_)
+
+    good = pipeline.direct_steps(opened)
+    steps = good._replace(**{step: broken})
+    report = pipeline.report(
+        "ingest", job, running.run_months([JANUARY, FEBRUARY], lambda p: pipeline.ingest_month(job, p, steps, None), 1)
+    )
+    bad, well = report.results
+    assert (bad.outcome, well.outcome, report.exit_code) == ("failed", "loaded", 1)
+    assert bad.failure is not None
+    assert (bad.failure.type, bad.failure.message) == ("Bug", message)
+    assert "This is a bug in nyctaxi" in bad.failure.hint
+    assert list(report.traces) == [JANUARY]
+    assert "in broken" in report.traces[JANUARY]
+    assert "Traceback" not in str(report.as_dict()) + report.as_text()
+    assert list((job.data_dir / "staging").glob("*")) == []
+
+
+@pytest.mark.parametrize("error", [UsageError("Wrong for every month."), KeyboardInterrupt()])
+def test_what_is_not_the_months_own_is_raised(error: BaseException, job: Job) -> None:
+    """A usage error is wrong for every month, and Ctrl-C ends them all: both go on."""
 
     def broken(_job: Job, _partition: Partition) -> RawFile:
         raise error

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from nyctaxi_etl import console
-from nyctaxi_etl.errors import NycTaxiError, UsageError
+from nyctaxi_etl.errors import Bug, NycTaxiError, UsageError, trace_of
 from nyctaxi_etl.report import EXIT_INCOMPLETE, EXIT_USAGE, LoadReport
 
 if TYPE_CHECKING:
@@ -37,8 +36,8 @@ def door(command: str, given: dict[str, Any]) -> Iterator[Settings]:
     except Exception as error:
         manner = config.manner().model_copy(update=given)
         if manner.debug:
-            traceback.print_exc()
-        known = _from_setting(error, found, given) if isinstance(error, NycTaxiError) else _bug(error)
+            console.say(trace_of(error))
+        known = _from_setting(error, found, given) if isinstance(error, NycTaxiError) else Bug.of(error)
         raise typer.Exit(refuse(known, command, as_json=manner.json_)) from error
 
 
@@ -73,13 +72,6 @@ def refuse(error: NycTaxiError, command: str, *, as_json: bool) -> int:
 def print_json(document: dict[str, Any]) -> None:
     """Print the one JSON object of a command to stdout."""
     typer.echo(json.dumps(document, indent=2, default=str))
-
-
-def _bug(error: Exception) -> NycTaxiError:
-    return NycTaxiError(
-        f"{type(error).__name__}: {error}",
-        "This is a bug in nyctaxi: run again with --debug and report what it prints.",
-    )
 
 
 def _from_setting(error: NycTaxiError, found: Settings | None, given: dict[str, Any]) -> NycTaxiError:

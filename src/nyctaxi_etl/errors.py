@@ -9,10 +9,24 @@
     ├── SchemaDrift         the file is whole, but it is not the layout of its colour
     ├── QualityError        rows were not conserved
     ├── WarehouseError      the warehouse refused, or holds something that is not ours
-    └── LakeError           the lake refused
+    ├── LakeError           the lake refused
+    └── Bug                 an exception that nobody foresaw
 
-A ``NycTaxiError`` fails its month and the next month goes on. Anything else is a bug and is raised.
+Each fails its month and the next month goes on, but for a ``UsageError``: that is wrong for every month.
 """
+
+import re
+import traceback
+from typing import Self
+
+_LONGEST = 500
+# Where drivers and servers are wont to repeat what they were given: an address, or a name with its value.
+_IN_ADDRESS = re.compile(r"//[^\s'\"]*@")
+_NAMED = re.compile(
+    r"((?:password|passwd|pwd|secret|token|signature|credential|private_key|api_?key|upload_id|authorization)"
+    r"[\"']?\s*[=:]\s*)(?:[bfru]?\"[^\"]*\"|[bfru]?'[^']*'|(?:(?:basic|bearer)\s+)?[^\s,;&)}\]]+)",
+    re.IGNORECASE,
+)
 
 
 class NycTaxiError(Exception):
@@ -71,3 +85,33 @@ class WarehouseError(NycTaxiError):
 
 class LakeError(NycTaxiError):
     """The lake refused the month; it holds what it held before."""
+
+
+class Bug(NycTaxiError):  # noqa: N818 - as above
+    """An exception that nobody foresaw, inside one month's work or a command's.
+
+    ``trace`` is its traceback, for ``--debug`` and the log.
+    """
+
+    def __init__(self, message: str, hint: str = "", trace: str = "") -> None:
+        super().__init__(message, hint)
+        self.trace = trace
+
+    @classmethod
+    def of(cls, error: BaseException) -> Self:
+        """Say of an exception what it is; secrets that its words may repeat are left out."""
+        lines = str(error).splitlines()
+        words = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+        hint = "This is a bug in nyctaxi: run again with --debug and report what it prints."
+        return cls(_printable(words)[:_LONGEST], hint, trace_of(error))
+
+
+def trace_of(error: BaseException) -> str:
+    """Return an exception's traceback; secrets that its words may repeat are left out."""
+    return _printable("".join(traceback.format_exception(error)))
+
+
+def _printable(text: str) -> str:
+    """Return text that any file takes, without what may be a secret."""
+    whole = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return _NAMED.sub(r"\1...", _IN_ADDRESS.sub("//...@", whole))

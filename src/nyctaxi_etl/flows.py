@@ -182,7 +182,9 @@ def _plan(job: Job, color: list[Color], year: list[int], months: list[int]) -> t
 
 
 def _finished(report: LoadReport) -> State[LoadReport]:
-    """Leave the artifacts, and end the run as the report says."""
+    """Leave the artifacts, log what was a bug, and end the run as the report says."""
+    for partition, trace in report.traces.items():
+        get_run_logger().error("%s: %s", partition, trace)
     create_table_artifact(
         key="load-report", table=[_cells(result) for result in report.results], description=report.as_text()
     )

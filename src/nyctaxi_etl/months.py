@@ -132,6 +132,8 @@ def prefect_ready(settings: Settings, instead: str = "") -> Iterator[None]:
 
 
 def _finish(report: LoadReport, settings: Settings) -> NoReturn:
+    for partition, trace in report.traces.items() if settings.debug else ():
+        console.say(f"{partition}: {trace}")
     if settings.json_:
         print_json(report.as_dict())
     else:

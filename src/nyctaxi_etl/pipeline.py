@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from nyctaxi_etl.datasets import DATASETS
-from nyctaxi_etl.errors import CorruptFile, NotPublished, NycTaxiError, Transient, UsageError
+from nyctaxi_etl.errors import Bug, CorruptFile, NotPublished, NycTaxiError, Transient, UsageError
 from nyctaxi_etl.lakes import CHUNK_BYTES, conformed_key, trips_key
 from nyctaxi_etl.model import Mode, Staged
 from nyctaxi_etl.progress import Event, tell
@@ -244,7 +244,8 @@ def ingest_month(job: Job, partition: Partition, steps: Steps, row: LedgerRow | 
 def settled(job: Job, partition: Partition, work: Callable[[PartitionResult], PartitionResult]) -> PartitionResult:
     """Return what ``work`` makes of a blank result, with its time, and tell it.
 
-    A ``NycTaxiError`` becomes a failed or missing result, but for a ``UsageError``: that is wrong for every month.
+    Whatever goes wrong becomes a failed or missing result, what nobody foresaw a ``Bug``: the other months go on. But
+    for a ``UsageError``, which is wrong for every month. No other function catches a bare ``Exception``.
     """
     started = time.perf_counter()
     blank = PartitionResult(partition, "failed", job.place_of(partition))
@@ -252,10 +253,11 @@ def settled(job: Job, partition: Partition, work: Callable[[PartitionResult], Pa
         result = work(blank)
     except UsageError:
         raise
-    except NycTaxiError as error:
-        outcome: Outcome = "missing" if isinstance(error, NotPublished) else "failed"
+    except Exception as error:  # noqa: BLE001 - see above
+        known = error if isinstance(error, NycTaxiError) else Bug.of(error)
+        outcome: Outcome = "missing" if isinstance(known, NotPublished) else "failed"
         # The month's name stands beside it wherever a result is shown.
-        failure = replace(Failure.of(error), message=error.message.removeprefix(f"{partition}: "))
+        failure = replace(Failure.of(known), message=known.message.removeprefix(f"{partition}: "))
         result = replace(blank, outcome=outcome, failure=failure)
     result = replace(result, seconds=time.perf_counter() - started)
     note = result.failure.message if result.failure else ""

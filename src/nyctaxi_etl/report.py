@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from nyctaxi_etl.errors import Bug
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -24,16 +26,17 @@ COLUMNS = ("month", "outcome", "rows read", "rejected", "loaded", "size", "secon
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a month failed or is missing: the error's name, what happened, the next move."""
+    """Why a month failed or is missing: the error's name, what happened, the next move; a bug's traceback."""
 
     type: str
     message: str
     hint: str
+    trace: str = ""
 
     @classmethod
     def of(cls, error: NycTaxiError) -> Failure:
         """Take what a report needs from an error."""
-        return cls(type(error).__name__, error.message, error.hint)
+        return cls(type(error).__name__, error.message, error.hint, error.trace if isinstance(error, Bug) else "")
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,12 @@ class LoadReport:
         """0 if every month is in (or planned), 1 if one failed or is missing."""
         bad = any(result.outcome in {"failed", "missing"} for result in self.results)
         return EXIT_INCOMPLETE if bad else EXIT_OK
+
+    @property
+    def traces(self) -> dict[Partition, str]:
+        """The tracebacks of the months that a bug ended: for ``--debug`` and the log, never for the report."""
+        failures = ((result.partition, result.failure) for result in self.results)
+        return {partition: failure.trace for partition, failure in failures if failure and failure.trace}
 
     @property
     def totals(self) -> dict[str, Any]:

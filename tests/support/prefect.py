@@ -57,6 +57,17 @@ class PrefectServer:
             assert time.monotonic() < end, [(run["name"], run["state_name"]) for run in runs]
             time.sleep(0.2)
 
+    def logged(self, flow_run: dict[str, Any], *words: str) -> bool:
+        """Tell whether the flow run's own log has a line with all these words, once it has come."""
+        end = time.monotonic() + SETTLE_SECONDS
+        where = {"flow_run_id": {"any_": [flow_run["id"]]}, "task_run_id": {"is_null_": True}}
+        while time.monotonic() < end:
+            lines = [line["message"] for line in self.ask("logs", logs=where)]
+            if any(all(word in line for word in words) for line in lines):
+                return True
+            time.sleep(0.2)
+        return False
+
     def artifacts(self, flow_run: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Return the flow run's artifacts by key, but for the results that Prefect lists among them."""
         found = self.ask("artifacts", artifacts={"flow_run_id": {"any_": [flow_run["id"]]}})
