@@ -9,6 +9,7 @@ side, and rolls back from copies of its own; where a test leans on one of these,
 from __future__ import annotations
 
 import os
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import stamina
+from google.api_core import exceptions as google_errors
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
@@ -40,6 +42,7 @@ from nyctaxi_etl.sources import resolve
 from nyctaxi_etl.staging import stage
 from nyctaxi_etl.warehouses import table_columns
 from nyctaxi_etl.warehouses.bigquery import COMMIT_ATTEMPTS, BigQuery, bigquery_client, uri_of_staged
+from nyctaxi_etl.warehouses.bigquery_errors import understood
 from nyctaxi_etl.warehouses.bigquery_jobs import is_near
 from nyctaxi_etl.warehouses.bigquery_sql import counted
 from support.bigquery import Bucket, emulator
@@ -508,11 +511,50 @@ def test_an_object_that_is_no_parquet_is_told(place: Place, tmp_path: Path) -> N
         warehouse.replace("trips", TRIPS, stage_rows(tmp_path, "2021-01", trips([1])), "run")
 
 
+# As Google wrote them: github.com/GoogleCloudPlatform/data-science-on-gcp/issues/170 (a load job),
+# Likewise github.com/tuva-health/tuva-core/issues/1319 and github.com/airbytehq/airbyte/issues/17013.
+# With "500" before and "reason: bytesBilledLimitExceeded" after it, github.com/exmergo/dex/issues/320.
+# At the last two, github.com/google-github-actions/auth/issues/250, googleapis/google-cloud-python/issues/4674.
+FILE_DENIED = "Access Denied: File gs://ds-on-gcp-401703-cf-staging/flights/raw/201603.csv.gz: Access Denied"
+GLOB_DENIED = (
+    "Access Denied: BigQuery BigQuery: Permission denied while globbing file pattern. Caller does not have "
+    "storage.objects.get access to the Google Cloud Storage object. Permission 'storage.objects.get' denied on "
+    "resource (or it may not exist). Please make sure gs://b/k is accessible via appropriate IAM roles, e.g. Storage "
+    "Object Viewer or Storage Object Creator."
+)
+# The same sentence with the bucket's right, as Cloud Storage says it of itself:
+# "...@developer.gserviceaccount.com does not have storage.buckets.get access to the Google Cloud Storage bucket."
+BUCKET_DENIED = GLOB_DENIED.replace("storage.objects.get", "storage.buckets.get")
+ELSEWHERE = "Cannot read and write in different locations: source: US, destination: us-east4"
+OVER_LIMIT = "Query exceeded limit for bytes billed: 163595928. 164626432 or higher required."
+NO_QUOTA_PROJECT = (
+    "Caller does not have required permission to use project xxx-yyy. Grant the caller the "
+    "roles/serviceusage.serviceUsageConsumer role, or a custom role with the serviceusage.services.use permission, "
+    "by visiting https://console.developers.google.com/iam-admin/iam/project?project=xxx-yyy and then retry."
+)
+REQUESTER_PAYS = "Bucket is requester pays bucket but no user project provided."
+OFF = (
+    "BigQuery API has not been used in project 17 before or it is disabled. Enable it by visiting "
+    "https://console.developers.google.com/apis/api/bigquery.googleapis.com/overview?project=17 then retry."
+)
+
+
 @pytest.mark.parametrize(
     ("status", "reason", "text", "kind", "hint"),
     [
         (403, "accessDenied", "Access Denied: Table p:d.t", WarehouseError, "roles/bigquery.dataEditor"),
         (403, "accessDenied", "x does not have storage.objects.get access", WarehouseError, "storage.objectViewer"),
+        (403, "accessDenied", FILE_DENIED, WarehouseError, "roles/storage.objectViewer on the lake's bucket"),
+        (403, "accessDenied", GLOB_DENIED, WarehouseError, "roles/storage.objectViewer on the lake's bucket"),
+        (403, "accessDenied", BUCKET_DENIED, WarehouseError, "roles/storage.legacyBucketReader"),
+        (403, "forbidden", NO_QUOTA_PROJECT, WarehouseError, "set-quota-project"),
+        (403, "accessNotConfigured", OFF, WarehouseError, "gcloud services enable bigquery.googleapis.com"),
+        (400, "required", REQUESTER_PAYS, WarehouseError, "--no-requester-pays"),
+        (400, "invalid", ELSEWHERE, UsageError, "NYCTAXI_GCS_LOCATION"),
+        (500, "bytesBilledLimitExceeded", OVER_LIMIT, WarehouseError, "NYCTAXI_BIGQUERY_MAX_BYTES"),
+        (500, "notImplemented", "Unheard of.", WarehouseError, "what it was before"),
+        (500, "internalError", "An internal error occurred", Transient, "Run again"),
+        (502, "somethingNew", "Bad gateway", Transient, "Run again"),
         (403, "forbidden", "No.", WarehouseError, "roles/bigquery.jobUser"),
         (403, "billingNotEnabled", "Billing has not been enabled for this project.", WarehouseError, "billing"),
         (403, "quotaExceeded", "Quota exceeded: your table exceeded quota", WarehouseError, "quota"),
@@ -539,6 +581,23 @@ def test_what_google_refuses_has_a_next_move(  # noqa: PLR0913, PLR0917 - a row 
     assert type(caught.value) is kind
     assert hint in caught.value.hint
     assert kind is UsageError or place.dataset in caught.value.message
+    assert "127.0.0.1" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_job_over_its_limit_is_not_tried_again(place: Place, tmp_path: Path) -> None:
+    """Google's library makes a 500 of every reason of a failed job that it doesn't know, and this is one."""
+    place.fail("script", lambda call, _answer: failed(call, "bytesBilledLimitExceeded", OVER_LIMIT), times=100)
+    with pytest.raises(WarehouseError, match="164626432 or higher") as caught:
+        place.put(stage_rows(tmp_path, "2021-01", trips([1])), max_bytes=10**8)
+    assert "NYCTAXI_BIGQUERY_MAX_BYTES" in caught.value.hint
+    assert place.tables() == {"trips", LEDGER_TABLE}
+
+
+@pytest.mark.parametrize("errors", [None, "text", {"reason": "x"}, ["text"], [None], [{"reason": None, "message": 5}]])
+def test_errors_of_any_shape_are_understood(errors: object) -> None:
+    """What a server sends as its errors is anything: it is read into words or none."""
+    error = google_errors.BadRequest("No.", errors=errors)  # type: ignore[no-untyped-call]
+    assert isinstance(understood(error, "here"), WarehouseError)
 
 
 def test_a_dataset_that_is_not_there(place: Place) -> None:

@@ -144,3 +144,21 @@ def test_a_server_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not config.has_prefect_server()
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4200/api")
     assert config.has_prefect_server()
+
+
+@pytest.mark.parametrize("limit", ["1", "10485759", "-1"])
+def test_a_limit_below_what_bigquery_bills_is_refused(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every query would fail: "with a minimum 10 MB data processed per query" (cloud.google.com/bigquery/pricing).
+
+    Its page on costs has the error: "Query exceeded limit for bytes billed: 1000000. 10485760 or higher required."
+    """
+    monkeypatch.setenv("NYCTAXI_BIGQUERY_MAX_BYTES", limit)
+    with pytest.raises(UsageError, match="NYCTAXI_BIGQUERY_MAX_BYTES"):
+        config.settings()
+
+
+@pytest.mark.parametrize("limit", [0, 10_485_760])
+def test_the_least_limit_is_taken(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so is none."""
+    monkeypatch.setenv("NYCTAXI_BIGQUERY_MAX_BYTES", str(limit))
+    assert config.settings().bigquery_max_bytes == limit

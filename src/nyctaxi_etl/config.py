@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nyctaxi_etl.errors import UsageError
@@ -19,6 +19,18 @@ from nyctaxi_etl.sources import DATATALKS_URL, TLC_URL
 # Where a user may have decided on Prefect's telemetry: the environment, or a file that Prefect reads.
 _TELEMETRY = "analytics_enabled"
 _PREFECT_FILES = ("prefect.toml", "pyproject.toml", ".env")
+
+
+# "with a minimum 10 MB data processed per query" (cloud.google.com/bigquery/pricing); its errors say 10485760.
+LEAST_BILLED_BYTES = 10 << 20
+
+
+def _as_billed(limit: int) -> int:
+    """Return a limit of billed bytes. Raises ``ValueError`` for one that BigQuery would refuse every query for."""
+    if 0 < limit < LEAST_BILLED_BYTES:
+        message = f"BigQuery bills at least {LEAST_BILLED_BYTES:,} bytes a query: 0 is no limit"
+        raise ValueError(message)
+    return limit
 
 
 class Manner(BaseSettings):
@@ -73,8 +85,9 @@ class Settings(Manner):
     bigquery_project: str = Field("", description="Project of BigQuery's dataset, instead of the credentials' own.")
     bigquery_dataset: str = Field("nyctaxi", description="Dataset that --to bigquery loads into; it must exist.")
     bigquery_location: str = Field("", description="Where the dataset is meant to be; another place is refused.")
-    bigquery_max_bytes: Annotated[int, Field(ge=0)] = Field(
-        20_000_000_000, description="Most bytes that a month's transaction in BigQuery may read; 0 is no limit."
+    bigquery_max_bytes: Annotated[int, Field(ge=0), AfterValidator(_as_billed)] = Field(
+        20_000_000_000,
+        description="Most bytes that a month's transaction in BigQuery may read, 10485760 at least; 0 is no limit.",
     )
     postgres_host: str = Field("", description="Host of the block postgres-connection.")
     postgres_port: Annotated[int, Field(ge=1, le=65535)] = Field(5432, description="Port of the block.")

@@ -32,6 +32,7 @@ _PASSING = frozenset(
         "tableUnavailable",
     }
 )
+_TEXT_CHARACTERS = 1000
 _UNCHANGED = "The month is what it was before."
 
 
@@ -44,6 +45,7 @@ class _Row(NamedTuple):
 
 
 _ROLES = "The account needs roles/bigquery.dataEditor on the dataset and roles/bigquery.jobUser on the project."
+_OBJECTS = "The account needs roles/storage.objectViewer on the lake's bucket: BigQuery reads it in the account's name."
 # The first row with a sign that is found is taken.
 _KNOWN: Sequence[_Row] = (
     _Row(_CONFLICT, Transient, f"Another load was committed at the same moment. {_UNCHANGED} Run again."),
@@ -51,7 +53,37 @@ _KNOWN: Sequence[_Row] = (
     # Seen after a job was refused as a duplicate: googleapis/python-bigquery#2134.
     _Row("Not found: Job", Transient, f"{_UNCHANGED} Run again."),
     _Row("Not found: URI", NotPublished, "The lake doesn't have this month: put it there with `nyctaxi upload`."),
-    _Row(r"storage\.objects\.", WarehouseError, "The account needs roles/storage.objectViewer on the bucket."),
+    _Row(
+        "requester pays",
+        WarehouseError,
+        "nyctaxi pays for no requests of others: turn it off (gcloud storage buckets update --no-requester-pays).",
+    ),
+    _Row(
+        r"serviceusage\.services\.use|permission to use project",
+        WarehouseError,
+        "Name a project that you may use: gcloud auth application-default set-quota-project PROJECT",
+    ),
+    _Row(
+        "accessNotConfigured|has not been used in project",
+        WarehouseError,
+        "Turn the service on, and wait some minutes: gcloud services enable bigquery.googleapis.com",
+    ),
+    # Denied though it is in no Google page on loading: a bucket's own role has it, those for objects don't.
+    _Row(
+        r"storage\.buckets\.get",
+        WarehouseError,
+        "The account needs roles/storage.legacyBucketReader on the lake's bucket as well.",
+    ),
+    # "Access Denied: File gs://b/k: Access Denied", "Access Denied: BigQuery BigQuery: Permission denied while globbing
+    # file pattern. A does not have storage.objects.get access to the Google Cloud Storage object."
+    _Row(r"Access Denied: File gs://|globbing file pattern|storage\.objects\.", WarehouseError, _OBJECTS),
+    # Google names both: "Cannot read and write in different locations: source: US, destination: us-east4".
+    _Row(
+        "different locations",
+        UsageError,
+        "Use a bucket and a dataset of one place: docs/lake.md has the pairs that fit. "
+        "With NYCTAXI_GCS_LOCATION they are compared before anything moves.",
+    ),
     _Row(
         "Not found: Dataset",
         UsageError,
@@ -94,8 +126,8 @@ def is_conflict(error: Exception) -> bool:
 
 def text_of(error: google.GoogleAPICallError) -> str:
     """Return Google's message in one line, without the request's address and the job's id."""
-    text = next((str(one["message"]) for one in error.errors if isinstance(one, dict) and "message" in one), "")
-    return (text or str(error.message)).strip().partition("\n")[0]
+    text = _first(error, "message") or str(error.message)
+    return text.strip().partition("\n")[0][:_TEXT_CHARACTERS]
 
 
 def _of_call(error: google.GoogleAPICallError, place: str) -> NycTaxiError:
@@ -103,13 +135,30 @@ def _of_call(error: google.GoogleAPICallError, place: str) -> NycTaxiError:
     message = f"{place}: {text}"
     if isinstance(error, google.Unauthorized):
         return no_credentials(error)
-    if reason in _PASSING or isinstance(error, google.ServerError | google.TooManyRequests):
+    if reason in _PASSING:
         return Transient(message, f"{_UNCHANGED} Run again.")
     for row in _KNOWN:
         if re.search(row.sign, f"{reason}: {text}", re.IGNORECASE):
             return row.kind(message, row.hint)
+    if _is_passing(error, reason):
+        return Transient(message, f"{_UNCHANGED} Run again.")
     return WarehouseError(f"{place} refused: {text}", _ROLES if isinstance(error, google.Forbidden) else _UNCHANGED)
 
 
+def _is_passing(error: google.GoogleAPICallError, reason: str) -> bool:
+    """Tell by the status alone; a 500 only without a reason, for Google's library makes one of any it doesn't know."""
+    if isinstance(error, google.InternalServerError):
+        return not reason
+    return isinstance(error, google.ServerError | google.TooManyRequests)
+
+
 def _reason(error: google.GoogleAPICallError) -> str:
-    return next((str(one["reason"]) for one in error.errors if isinstance(one, dict) and "reason" in one), "")
+    return _first(error, "reason")
+
+
+def _first(error: google.GoogleAPICallError, name: str) -> str:
+    """Return the first value of that name among Google's errors, which is whatever a server has sent."""
+    try:
+        return next((str(one[name]) for one in error.errors if isinstance(one, dict) and one.get(name)), "")
+    except TypeError:  # the library makes a list of what isn't any
+        return ""

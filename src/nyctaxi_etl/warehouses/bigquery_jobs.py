@@ -47,9 +47,9 @@ def bigquery_client(project: str, emulator: str | None, credentials: Credentials
         return bigquery.Client(project or getattr(credentials, "project_id", None), credentials)
     except GoogleAuthError as error:
         raise no_credentials(error) from None
-    except OSError as error:  # how Google's library says that no project is known
+    except OSError:  # how Google's library says that no project is known
         message = "BigQuery can't be asked: the account has no project of its own."
-        raise UsageError(message, "Name the project that the dataset is in.") from error
+        raise UsageError(message, "Name the project that the dataset is in.") from None
 
 
 class Jobs:
@@ -86,7 +86,7 @@ class Jobs:
         try:
             yield
         except GOOGLE_ERRORS as error:
-            raise understood(error, self.place) from error
+            raise understood(error, self.place) from None  # its words may repeat a credential
 
     def locate(self, wanted: str | None = None, bucket: str | None = None) -> None:
         """Ask once where the dataset is, for every job is run there.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nyctaxi_etl.schema import Column, Dataset
 
 # What a check says when it ends the transaction; BigQuery puts words of its own before and after.
-_COUNTED = re.compile(r"nyctaxi counted (\d+) rows in table (\d+) of the transaction")
+_COUNTED = re.compile(r"nyctaxi counted (\d{1,18}) rows in table ([01]) of the transaction", re.ASCII)
 # The server's clock, so that it can be compared with the table's time of creation. UTC.
 _NOW = "DATETIME(CURRENT_TIMESTAMP())"
 
