@@ -22,7 +22,7 @@ START_SECONDS = 120
 STOP_SECONDS = 10
 # Task runs reach the server as events, a moment after they ended.
 SETTLE_SECONDS = 20
-QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "CRITICAL"}
+QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "ERROR"}
 
 
 @dataclass(frozen=True)
