@@ -141,7 +141,8 @@ class _Passage(BaseHTTPRequestHandler):
         behind = http.client.HTTPConnection(self.server.behind, timeout=SECONDS)
         try:
             self._ask(behind, asked, fault)
-            if fault.cut is not None:
+            # Cut on purpose, or by a client that is gone: else the server would wait for the rest.
+            if fault.cut is not None or asked.taken < int(self.headers.get("Content-Length", 0)):
                 self.close_connection = True
                 return
             answer = behind.getresponse()

@@ -9,23 +9,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from urllib.parse import urlsplit
 
 from nyctaxi_etl.errors import LakeError, NotPublished, Transient, UsageError
 from nyctaxi_etl.lakes import CHUNK_BYTES, on_disk
-from nyctaxi_etl.lakes.session import (
-    CONNECT_SECONDS,
-    READ_SECONDS,
+from nyctaxi_etl.lakes.refusals import (
+    AGAIN,
     MissingError,
-    Parcel,
     ReplacedError,
     SessionGoneError,
     broken,
-    checksum,
     explanation,
     refusal,
-    send,
-    trying,
+    unreadable,
 )
+from nyctaxi_etl.lakes.session import CONNECT_SECONDS, READ_SECONDS, Parcel, checksum, send, trying
 from nyctaxi_etl.progress import Event, tell
 
 if TYPE_CHECKING:
@@ -41,6 +39,7 @@ CHUNK_MULTIPLE = 256 << 10
 SESSIONS = 3
 _LIMITS = (CONNECT_SECONDS, READ_SECONDS)
 _NO_BUCKET = "bucket does not exist"  # "The specified bucket does not exist."; else it is the object
+_FINE = range(200, 400)
 _TOLD_BYTES = 256 << 10
 _OPEN_BYTES = 1 << 20
 _CREDENTIALS = "Run `gcloud auth application-default login`, or register a service account (`nyctaxi blocks-init`)."
@@ -93,7 +92,7 @@ def gcs_client(
         return Client(project, credentials)
     except (GoogleAuthError, OSError, ValueError) as error:
         message = f"No credentials for Google Cloud were found ({type(error).__name__})."
-        raise UsageError(message, _CREDENTIALS) from error
+        raise UsageError(message, _CREDENTIALS) from None  # its words may quote what it was given
 
 
 class GcsLake:
@@ -158,7 +157,7 @@ class GcsLake:
         if checksum(part) != found.crc32c:
             part.unlink()
             message = f"{self.uri(key)}: its bytes came damaged; their crc32c is not {found.crc32c}."
-            raise Transient(message, "Run the same command again.")
+            raise Transient(message, AGAIN)
         return part.replace(target)
 
     def open(self, key: str) -> BinaryIO:
@@ -185,17 +184,21 @@ class GcsLake:
 
     def _look(self, key: str, partition: Partition | None = None, step: str = "") -> _Found | None:
         def look(_attempt: int) -> _Found | None:
-            blob = self._blob(key)
             try:
                 with self._as_ours(key):
-                    blob.reload(timeout=_LIMITS, retry=None)
+                    return self._found(key)
             except MissingError as missing:
                 if _NO_BUCKET in missing.message:
                     raise
                 return None
-            return _Found(blob.generation, blob.size, blob.crc32c, dict(blob.metadata or {}))
 
         return trying(look, partition, step)
+
+    def _found(self, key: str) -> _Found:
+        blob = self._blob(key)
+        blob.reload(timeout=_LIMITS, retry=None)
+        facts = {str(name): str(value) for name, value in (blob.metadata or {}).items()}
+        return _Found(int(blob.generation), int(blob.size), str(blob.crc32c), facts)
 
     def _send(self, key: str, parcel: Parcel, facts: Mapping[str, str], generation: int) -> None:
         """Upload once, in place of ``generation`` (0: of nothing). The bucket refuses other bytes than the checksum's.
@@ -208,16 +211,22 @@ class GcsLake:
             blob = self._blob(key)
             blob.metadata, blob.crc32c = dict(facts), parcel.crc32c
             with self._as_ours(key):
-                url = blob.create_resumable_upload_session(
-                    size=parcel.size, if_generation_match=generation, checksum=None, timeout=_LIMITS, retry=None
+                url = str(
+                    blob.create_resumable_upload_session(
+                        size=parcel.size, if_generation_match=generation, checksum=None, timeout=_LIMITS, retry=None
+                    )
                 )
-            return str(url)
+                scheme = urlsplit(url).scheme
+            if scheme not in {"https", urlsplit(self._bucket.client.api_endpoint).scheme}:
+                message = f"{parcel.uri}: the bucket named no safe address to send to."
+                raise Transient(message, AGAIN)
+            return url
 
         url = trying(begin, parcel.partition, "put")
         with requests.Session() as http:
             stored = send(http, url, parcel, self._chunk_bytes)
-        if (stored.get("crc32c"), int(stored.get("size", -1))) != (parcel.crc32c, parcel.size):
-            message = f"{parcel.uri}: the bucket took other bytes than were sent (crc32c {stored.get('crc32c')})."
+        if stored != (parcel.size, parcel.crc32c):
+            message = f"{parcel.uri}: the bucket took other bytes than were sent (crc32c {stored.crc32c})."
             raise LakeError(message, "What is there now is damaged: put the month again with --force.")
 
     def _holds(self, key: str, parcel: Parcel, facts: Mapping[str, str]) -> bool:
@@ -234,22 +243,26 @@ class GcsLake:
                     self._blob(key, found.generation).download_to_file(
                         into, start=start, raw_download=True, checksum=None, timeout=_LIMITS, retry=None
                     )
-            except MissingError:
-                message = f"{self.uri(key)}: another run replaced it while it was read."
-                raise Transient(message, "Run the same command again.") from None
             except Transient:
                 if into.done == start:
                     raise
             if into.done == start:
                 message = f"{self.uri(key)}: nothing came after {start:,} of {found.size:,} bytes."
-                raise Transient(message, "Run the same command again.")
+                raise Transient(message, AGAIN)
 
-        while into.done < found.size:
-            trying(fetch, into.partition, "get")
+        try:
+            while into.done < found.size:
+                trying(fetch, into.partition, "get")
+        except MissingError:  # the very generation: asking for it again would never help
+            message = f"{self.uri(key)}: another run replaced it while it was read."
+            raise Transient(message, AGAIN) from None
 
     @contextmanager
     def _as_ours(self, key: str) -> Iterator[None]:
-        """Turn Google's errors into ours; what they quote may be secret, but for the bucket's own explanation."""
+        """Turn Google's errors into ours; what they quote may be secret, but for the bucket's own explanation.
+
+        An answer that can't be read fails in Google's library in many ways: only its calls belong in here.
+        """
         import requests
         import urllib3
         from google.api_core.exceptions import GoogleAPICallError
@@ -259,13 +272,17 @@ class GcsLake:
         try:
             yield
         except GoogleAPICallError as error:
-            answer = error.response
+            answer, status = error.response, int(error.code or 0)
             said, headers = (explanation(answer), answer.headers) if answer is not None else ("", {})
-            raise refusal(uri, int(error.code or 0), said, headers) from error
+            if status in _FINE:  # it lacks what was asked for
+                raise unreadable(uri, error) from None
+            raise refusal(uri, status, said, headers) from None
         except GoogleAuthError as error:
             if error.retryable or isinstance(error, TransportError):
-                raise broken(uri, error) from error
+                raise broken(uri, error) from None
             message = f"{uri}: Google refused the credentials ({type(error).__name__})."
-            raise LakeError(message, _CREDENTIALS) from error
+            raise LakeError(message, _CREDENTIALS) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError) as error:
-            raise broken(uri, error) from error
+            raise broken(uri, error) from None
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise unreadable(uri, error) from None
