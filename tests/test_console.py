@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from io import StringIO
 from typing import TYPE_CHECKING
 
 import pytest
-from rich.console import Console
 
 from nyctaxi_etl import console
 from nyctaxi_etl.model import Color, Month, Partition
-from nyctaxi_etl.progress import Event, listening, tell
+from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.report import Failure, LoadReport, PartitionResult
 
 if TYPE_CHECKING:
@@ -89,18 +87,24 @@ def test_what_takes_long_is_said_first(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().err.splitlines() == ["Starting ...", "yellow/2021-01 load"]
 
 
-def test_live_lines() -> None:
-    """A month's line stays while it is at work; the finished one is kept above; brackets are no markup."""
-    screen = Console(file=StringIO(), force_terminal=True, width=120, color_system=None)
-    with console.LiveLines(screen, "Starting ...") as lines, listening(lines.hear):
-        tell(Event(JANUARY, "extract", 1_000_000, 2_000_000, "bytes", "[green] broke [Errno 111]"))
-        tell(Event(FEBRUARY, "failed", note="[red] refused [Errno 13]"))
-        tell(Event(JANUARY, "loaded", 49_000, 50_000))
-        assert [str(partition) for partition in lines._lines] == []
-    assert isinstance(screen.file, StringIO)
-    shown = screen.file.getvalue()
-    assert "   failed yellow/2021-02: [red] refused [Errno 13]" in shown
-    assert "   loaded yellow/2021-01 49,000 rows" in shown
+def test_months_missing_for_one_reason_share_a_line(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    """Months that are missing one after the other are said in one line, within a second of the first."""
+    months = [Partition(Color.GREEN, Month(2020 + number // 12, number % 12 + 1)) for number in range(15)]
+    missing = [Event(month, "missing", note=f"{month}: not in the folder.") for month in months]
+    with console.Lines() as lines:
+        for event in missing[:12]:
+            lines.hear(event)
+        lines.hear(Event(JANUARY, "extract"))
+        lines.hear(missing[12])
+        clock[0] += 1.5
+        lines.hear(missing[13])
+        lines.hear(missing[14])
+    assert capsys.readouterr().err.splitlines() == [
+        "green 2020-01 to 2020-12 missing: not in the folder (12 months).",
+        "yellow/2021-01 extract",
+        "green 2021-01 to 2021-02 missing: not in the folder (2 months).",
+        "green/2021-03 missing: not in the folder.",
+    ]
 
 
 def report(*results: PartitionResult) -> LoadReport:

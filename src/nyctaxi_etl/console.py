@@ -8,34 +8,39 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from nyctaxi_etl.amounts import progress
+from nyctaxi_etl.folding import Note, fold
+from nyctaxi_etl.live import OUTCOMES, LiveLines
 from nyctaxi_etl.progress import listening
-from nyctaxi_etl.report import COLUMNS
+from nyctaxi_etl.tables import wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
-
-    from rich.console import Console
-    from rich.progress import TaskID
 
     from nyctaxi_etl.blocks import BlockStatus
     from nyctaxi_etl.model import Partition
     from nyctaxi_etl.progress import Event
     from nyctaxi_etl.report import LoadReport
 
-_OUTCOMES = {"loaded": "green", "unchanged": "cyan", "missing": "yellow", "failed": "red", "planned": "cyan"}
-_BAD = {"missing", "failed"}
 _EVERY_SECONDS = 10.0
-_LONGEST_NOTE = 240
-# No table's row is folded where nobody looks at a screen.
-_PAPER_WIDTH = 200
-_RIGHT = {"rows read", "rejected", "loaded", "size", "seconds"}
+# How long months that are missing for one reason are held back, to be said in one line.
+_FOLDED_SECONDS = 1.0
 
 
 def say(text: str) -> None:
     """Write a line for people, never to stdout."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
+
+
+def say_note(text: str) -> None:
+    """Write a note for people, broken between words where a terminal shows it."""
+    from rich.console import Console
+
+    screen = Console(stderr=True)
+    for line in wrap(text, screen.width) if screen.is_terminal else (text,):
+        say(line)
 
 
 @contextmanager
@@ -48,113 +53,96 @@ def showing(partitions: tuple[Partition, ...], waiting: str = "", *, live: bool)
 
     screen = Console(stderr=True)
     if live and screen.is_terminal and not screen.is_dumb_terminal:
-        with LiveLines(screen, waiting or f"{len(partitions)} to do") as lines, listening(lines.hear):
+        keeps = not sys.stdout.isatty()  # whoever looks here doesn't see the report
+        with (
+            LiveLines(screen, waiting or "Looking at what is there", len(partitions), keeps=keeps) as lines,
+            listening(lines.hear),
+        ):
             yield
         return
     if waiting:
         say(waiting)
-    with listening(Lines().hear):
+    with Lines() as plain, listening(plain.hear):
         yield
 
 
 class Lines:
-    """One plain line per month and step, and one every ten seconds of a long one."""
+    """One plain line per month and step, and one every ten seconds of a long one.
+
+    Months that are missing one after the other, for the same reason, share a line.
+    """
 
     def __init__(self) -> None:
         self._said: dict[Partition, tuple[str, str, float]] = {}
+        self._missing: list[Event] = []
+        self._missing_since = 0.0
         self._lock = Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._say_missing()
 
     def hear(self, event: Event) -> None:
         """Say what is new."""
         with self._lock:
-            step, note, when = self._said.get(event.partition, ("", "", 0.0))
             now = time.monotonic()
-            is_new = event.step != step or event.note not in {"", note}
-            if not is_new and now - when < _EVERY_SECONDS:
-                return
-            self._said[event.partition] = (event.step, event.note, now)
-            amount = "" if is_new and event.step not in _OUTCOMES else _amount(event)
-            say(_line(f"{event.partition} {event.step} {amount}".rstrip(), event))
+            if event.step == "missing":
+                self._missing_since = self._missing_since if self._missing else now
+                self._missing.append(event)
+            if event.step != "missing" or now - self._missing_since >= _FOLDED_SECONDS:
+                self._say_missing()
+            if event.step != "missing":
+                self._say(event, now)
 
+    def _say(self, event: Event, now: float) -> None:
+        step, note, when = self._said.get(event.partition, ("", "", 0.0))
+        is_new = event.step != step or event.note not in {"", note}
+        if not is_new and now - when < _EVERY_SECONDS:
+            return
+        self._said[event.partition] = (event.step, event.note, now)
+        shown = event.done and (not is_new or event.step in OUTCOMES)
+        # The two counts of an outcome are no share: rows loaded, and rows read.
+        total = 0 if event.step in OUTCOMES else event.total
+        words = (str(event.partition), event.step, progress(event.done, total, event.unit) if shown else "")
+        say(f"{' '.join(words).rstrip()}{': ' if event.note else ''}{event.reason}")
 
-class LiveLines:
-    """A line per month at work, with a bar where the end is known; a finished month's line stays above."""
-
-    def __init__(self, screen: Console, waiting: str) -> None:
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[amount]}", markup=False),
-            TimeElapsedColumn(),
-        )
-        self._progress = Progress(*columns, console=screen, transient=True)
-        self._lines: dict[Partition, TaskID] = {}
-        self._waiting = self._progress.add_task(waiting, total=None, amount="")
-        self._lock = Lock()
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def hear(self, event: Event) -> None:
-        """Move the month's line, and put it away when the month is done."""
-        with self._lock:
-            self._progress.update(self._waiting, visible=False)
-            if event.step in _OUTCOMES:
-                self._put_away(event)
-                return
-            if event.partition not in self._lines:
-                self._lines[event.partition] = self._progress.add_task(str(event.partition), total=None, amount="")
-            words = _line(f"{event.partition} {event.step}", event)
-            self._progress.update(
-                self._lines[event.partition],
-                description=words,
-                completed=event.done,
-                total=event.total or None,
-                amount=_amount(event),
-            )
-
-    def _put_away(self, event: Event) -> None:
-        from rich.text import Text
-
-        if event.partition in self._lines:
-            self._progress.remove_task(self._lines.pop(event.partition))
-        words = _line(f" {event.partition} {_amount(event)}".rstrip(), event)
-        self._progress.console.print(Text(f"{event.step:>9}", _OUTCOMES[event.step]).append(words, ""), soft_wrap=True)
+    def _say_missing(self) -> None:
+        for line, _ in fold(Note(event.partition, event.reason) for event in self._missing):
+            months, _, reason = line.partition(": ")
+            say(f"{months} missing: {reason}")
+        self._missing = []
 
 
 def show_report(report: LoadReport) -> None:
-    """Print the report to stdout: a table, and below it what a reader should know beside the numbers."""
-    from rich import box
+    """Print the report to stdout: a table, and below it what a reader should know beside the numbers.
+
+    On a terminal both fit its width; nothing is broken where nobody looks at a screen.
+    """
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     screen = Console(file=sys.stdout)
     if not screen.is_terminal:
-        screen = Console(file=sys.stdout, width=_PAPER_WIDTH, color_system=None)
-    title = Text(f"{report.command}: {report.source} to {report.destination}") if screen.is_terminal else None
-    table = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD if screen.is_terminal else None, pad_edge=False
-    )
-    for name in COLUMNS:
-        table.add_column(name, justify="right" if name in _RIGHT else "left", no_wrap=True)
-    *rows, totals = report.as_rows()
-    for row in rows:
-        table.add_row(*row, style=_OUTCOMES[row[1]] if row[1] in _BAD else None)
-    table.add_section()
-    table.add_row(*totals)
-    screen.print(table)
-    for result in report.results:
-        for note in result.notes():
-            words = _cut(note) if result.outcome == "missing" else note
-            screen.print(words, markup=False, highlight=False, soft_wrap=True)
+        lines = [line for row in report.as_table() for line in row]
+        sys.stdout.write("".join(f"{line}\n" for line in (*lines, *report.as_notes())))
+        return
+    for line in wrap(f"{report.command}: {report.source} to {report.destination}", screen.width):
+        screen.print(Text(line, "italic"), soft_wrap=True)
+    head, *rows, totals = report.as_table(screen.width)
+    rule = ("-" if screen.options.ascii_only else "\N{BOX DRAWINGS LIGHT HORIZONTAL}") * len(head[0])
+    parts = [("bold", [*head, rule]), *((_style(row), row) for row in rows), ("", [rule, *totals])]
+    for style, lines in parts:
+        for line in lines:
+            screen.print(Text(line, style), soft_wrap=True)
+    for note in report.as_notes(screen.width):
+        screen.print(Text(note), soft_wrap=True)
+
+
+def _style(row: list[str]) -> str:
+    words = " ".join(row).split()
+    return next((OUTCOMES[outcome] for outcome in ("missing", "failed") if outcome in words), "")
 
 
 def show_blocks(statuses: tuple[BlockStatus, ...]) -> None:
@@ -168,22 +156,3 @@ def show_lookup(report: dict[str, Any]) -> None:
     (result,) = report["results"]
     where = f"{result['key']} in {report['lake']}, table {result['table']} in {report['destination']}"
     sys.stdout.write(f"{result['outcome']}: {result['rows_loaded']} zones of {report['source']}, {where}\n")
-
-
-def _line(words: str, event: Event) -> str:
-    """Put the note behind the words, without the month that it begins with: they have named it."""
-    return f"{words}: {event.note.removeprefix(f'{event.partition}: ')}" if event.note else words
-
-
-def _cut(note: str) -> str:
-    """Keep the beginning of a long note: a missing month's may list every name that was looked for."""
-    return note if len(note) <= _LONGEST_NOTE else f"{note[:_LONGEST_NOTE].rpartition(' ')[0].rstrip(',')} ..."
-
-
-def _amount(event: Event) -> str:
-    if not event.done:
-        return ""
-    if event.unit == "bytes":
-        of = f" of {event.total / 1e6:,.1f}" if event.total else ""
-        return f"{event.done / 1e6:,.1f}{of} MB"
-    return f"{event.done:,} rows"

@@ -64,9 +64,9 @@ def _request(command: Command, settings: Settings) -> Request:
         raise UsageError(message, "A table holds one colour: run once for each, or leave --table out.")
     commands.check(job)
     for note in notes:
-        console.say(note)
+        console.say_note(note)
     if job.source.name == "sample":
-        console.say("The source sample is synthetic: generated here, shaped like the real thing.")
+        console.say_note("The source sample is synthetic: generated here, shaped like the real thing.")
     return Request(command, settings, partitions, years, months, job)
 
 

@@ -248,7 +248,7 @@ def settled(job: Job, partition: Partition, work: Callable[[PartitionResult], Pa
     for a ``UsageError``, which is wrong for every month. No other function catches a bare ``Exception``.
     """
     started = time.perf_counter()
-    blank = PartitionResult(partition, "failed", job.place_of(partition))
+    blank = PartitionResult(partition, "failed", job.place_of(partition), started=time.time())
     try:
         result = work(blank)
     except UsageError:

@@ -28,6 +28,11 @@ class Event:
     unit: str = "rows"
     note: str = ""
 
+    @property
+    def reason(self) -> str:
+        """The note without the month that it may begin with, for a line that has named it."""
+        return self.note.removeprefix(f"{self.partition}: ")
+
 
 def _nobody(_event: Event) -> None:
     """Listen to nothing."""

@@ -6,10 +6,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from nyctaxi_etl.amounts import size
 from nyctaxi_etl.errors import Bug
+from nyctaxi_etl.folding import Note, fold
+from nyctaxi_etl.tables import HARD_BLANK, Column, lay_out, wrap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from nyctaxi_etl.errors import NycTaxiError
     from nyctaxi_etl.model import Partition
@@ -22,6 +25,14 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 COLUMNS = ("month", "outcome", "rows read", "rejected", "loaded", "size", "seconds")
+# What a narrow screen does without, first to last. The month, its outcome and the rows loaded are always shown.
+LEFT_OUT = ("size", "seconds", "rejected", "rows read")
+# No table's row is folded where nobody looks at a screen.
+PAPER_WIDTH = 200
+_WRAPPING = frozenset({"month", "outcome"})
+_TABLE = tuple(Column(name, wraps=name in _WRAPPING, is_number=name not in _WRAPPING) for name in COLUMNS)
+# A missing month's hint may list every name that was looked for.
+_LONGEST_NOTE = 240
 
 
 @dataclass(frozen=True)
@@ -41,7 +52,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class PartitionResult:
-    """What became of one month. ``bytes`` is the size of the published file, ``seconds`` the time from start to end."""
+    """What became of one month.
+
+    ``bytes`` is the size of the published file, ``started`` when its work began, in seconds since 1970, and ``seconds``
+    how long it took.
+    """
 
     partition: Partition
     outcome: Outcome
@@ -54,6 +69,7 @@ class PartitionResult:
     bytes: int = 0
     seconds: float = 0.0
     failure: Failure | None = None
+    started: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as the contract's JSON object."""
@@ -78,17 +94,32 @@ class PartitionResult:
         """Return the result as cells of the report's table, in the order of ``COLUMNS``."""
         counts = (f"{n:,}" for n in (self.rows_read, self.rows_rejected, self.rows_loaded))
         known = ("", "", "") if self.outcome in {"planned", "missing"} else counts
-        size = f"{self.bytes / 1e6:,.1f} MB" if self.bytes else ""
-        return (str(self.partition), self.outcome, *known, size, f"{self.seconds:.1f}" if self.seconds else "")
+        return (str(self.partition), self.outcome, *known, *_size_and_seconds(self.bytes, self.seconds))
 
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[Note, ...]:
         """Return what a reader should know beside the numbers: why it failed, what was flagged, unknown columns."""
-        lines = [f"{self.partition}: {self.failure.message} {self.failure.hint}".rstrip()] if self.failure else []
+        notes = [self._reason(self.failure)] if self.failure else []
         if self.flags:
-            lines.append(f"{self.partition}: flagged " + ", ".join(f"{n:,} {flag}" for flag, n in self.flags.items()))
+            notes.append(
+                Note(
+                    self.partition, "flagged " + ", ".join(f"{n:,}{HARD_BLANK}{flag}" for flag, n in self.flags.items())
+                )
+            )
         if self.unknown_columns:
-            lines.append(f"{self.partition}: unknown columns, not loaded: {', '.join(self.unknown_columns)}")
-        return tuple(lines)
+            notes.append(Note(self.partition, f"unknown columns, not loaded: {', '.join(self.unknown_columns)}"))
+        return tuple(notes)
+
+    def _reason(self, failure: Failure) -> Note:
+        hint = _cut(failure.hint, _LONGEST_NOTE - len(failure.message)) if self.outcome == "missing" else failure.hint
+        return Note(self.partition, failure.message, hint)
+
+    def continues(self, other: PartitionResult) -> bool:
+        """Tell whether this is the month after ``other``, and nothing else is to be said of it: no rows were read."""
+        if self.outcome != other.outcome or self.outcome not in {"planned", "missing", "failed"}:
+            return False
+        said = [[note.masked for note in result.notes()] for result in (self, other)]
+        follows = (self.partition.color, self.partition.month) == (other.partition.color, other.partition.month.next)
+        return follows and not self.rows_read and not other.rows_read and said[0] == said[1]
 
 
 @dataclass(frozen=True)
@@ -113,13 +144,23 @@ class LoadReport:
         return {partition: failure.trace for partition, failure in failures if failure and failure.trace}
 
     @property
+    def wall_seconds(self) -> float:
+        """The time from the first month's start to the last one's end: less than their sum where they overlap."""
+        worked = [result for result in self.results if result.seconds]
+        ends = [result.started + result.seconds for result in worked]
+        return max(ends) - min(result.started for result in worked) if worked else 0.0
+
+    @property
     def totals(self) -> dict[str, Any]:
-        """Months by outcome, and the sums of rows, bytes and seconds."""
+        """Months by outcome, the sums of rows, bytes and seconds, and the time that passed."""
         numbers = ("rows_read", "rows_rejected", "rows_loaded", "bytes")
         sums = {name: sum(getattr(result, name) for result in self.results) for name in numbers}
-        seconds = round(sum(result.seconds for result in self.results), 3)
+        seconds = {
+            "seconds": round(sum(result.seconds for result in self.results), 3),
+            "wall_seconds": round(self.wall_seconds, 3),
+        }
         outcomes = Counter(result.outcome for result in self.results)
-        return {"months": len(self.results), **sums, "seconds": seconds, "outcomes": dict(sorted(outcomes.items()))}
+        return {"months": len(self.results), **sums, **seconds, "outcomes": dict(sorted(outcomes.items()))}
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as the contract's JSON object."""
@@ -133,22 +174,60 @@ class LoadReport:
         }
 
     def as_rows(self) -> list[tuple[str, ...]]:
-        """Return the cells of the report's table, the totals last."""
+        """Return the cells of the report's table: a row a month, or one for several of which the same is said.
+
+        The totals come last.
+        """
         totals = self.totals
         counts = tuple(f"{totals[name]:,}" for name in ("rows_read", "rows_rejected", "rows_loaded"))
-        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in totals["outcomes"].items())
-        last = ("total", outcomes, *counts, f"{totals['bytes'] / 1e6:,.1f} MB", f"{totals['seconds']:.1f}")
-        return [*(result.as_row() for result in self.results), last]
+        outcomes = ", ".join(f"{count}{HARD_BLANK}{outcome}" for outcome, count in totals["outcomes"].items())
+        last = ("total", outcomes, *counts, *_size_and_seconds(totals["bytes"], totals["wall_seconds"]))
+        return [*(_row(run) for run in _runs(self.results)), last]
+
+    def as_table(self, width: int = PAPER_WIDTH) -> list[list[str]]:
+        """Return the lines of the report's head, of each row and of the totals, in ``width`` characters."""
+        return lay_out(_TABLE, self.as_rows(), width, LEFT_OUT)
+
+    def as_notes(self, width: int | None = None) -> list[str]:
+        """Return what stands below the table, in lines of ``width``: a note, or one for all months that share it."""
+        notes = (f"{text} {hint}".rstrip() for text, hint in fold(note for one in self.results for note in one.notes()))
+        return [line for note in notes for line in (wrap(note, width) if width else [note.replace(HARD_BLANK, " ")])]
 
     def as_text(self) -> str:
         """Return the report as plain aligned text, notes below."""
-        rows = [COLUMNS, *self.as_rows()]
-        widths = [max(len(row[index]) for row in rows) for index in range(len(COLUMNS))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([*lines, *(note for result in self.results for note in result.notes())])
+        lines = [line.rstrip() for row in self.as_table() for line in row]
+        return "\n".join([*lines, *self.as_notes()])
 
     def as_markdown(self) -> str:
         """Return the report's table in Markdown."""
         rule = "|".join("---" for _ in COLUMNS)
-        rows = (" | ".join(row) for row in self.as_rows())
+        rows = (" | ".join(row).replace(HARD_BLANK, " ") for row in self.as_rows())
         return "\n".join([f"| {' | '.join(COLUMNS)} |", f"|{rule}|", *(f"| {row} |" for row in rows)])
+
+
+def _runs(results: Sequence[PartitionResult]) -> list[list[PartitionResult]]:
+    runs: list[list[PartitionResult]] = []
+    for result in results:
+        if runs and result.continues(runs[-1][-1]):
+            runs[-1].append(result)
+        else:
+            runs.append([result])
+    return runs
+
+
+def _row(run: Sequence[PartitionResult]) -> tuple[str, ...]:
+    first, *others = (result.as_row() for result in run)
+    if not others:
+        return first
+    month = f"{first[0]} to{HARD_BLANK}{run[-1].partition.month}"
+    seconds = sum(result.seconds for result in run)
+    return (month, *first[1:-2], *_size_and_seconds(0, seconds))
+
+
+def _size_and_seconds(count: int, seconds: float) -> tuple[str, str]:
+    return size(count) if count else "", f"{seconds:,.1f}" if seconds else ""
+
+
+def _cut(text: str, length: int) -> str:
+    """Keep the beginning of a long text."""
+    return text if len(text) <= length else f"{text[:length].rpartition(' ')[0].rstrip(',')} ..."
