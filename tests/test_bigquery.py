@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
-import stamina
 from google.api_core import exceptions as google_errors
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
@@ -41,10 +42,12 @@ from nyctaxi_etl.schema import Column, Predicate, Rule
 from nyctaxi_etl.sources import resolve
 from nyctaxi_etl.staging import stage
 from nyctaxi_etl.warehouses import table_columns
-from nyctaxi_etl.warehouses.bigquery import COMMIT_ATTEMPTS, BigQuery, bigquery_client, uri_of_staged
+from nyctaxi_etl.warehouses.bigquery import BigQuery, bigquery_client, uri_of_staged
+from nyctaxi_etl.warehouses.bigquery_commit import PAUSES
 from nyctaxi_etl.warehouses.bigquery_errors import understood
 from nyctaxi_etl.warehouses.bigquery_jobs import is_near
 from nyctaxi_etl.warehouses.bigquery_sql import counted
+from nyctaxi_etl.warehouses.lookup import replace_lookup
 from support.bigquery import Bucket, emulator
 from support.bigquery_proxy import PROJECT, Answer, Call, Fault, Proxy, failed, proxied, refusal, running
 from support.months import TRIPS, stage_rows, trips
@@ -136,9 +139,18 @@ def numbers() -> Iterator[int]:
 
 
 @pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that a commit would have waited, in pieces; nothing waits for them."""
+    pieces: list[float] = []
+    clock = SimpleNamespace(sleep=pieces.append)
+    monkeypatch.setattr("nyctaxi_etl.warehouses.bigquery_commit.time", clock)
+    return pieces
+
+
+@pytest.fixture
 def place(emulated: int, bucket: Bucket, numbers: Iterator[int]) -> Iterator[Place]:
     """An empty dataset in the US."""
-    with proxied(emulated) as (proxy, url), stamina.set_testing(True, attempts=COMMIT_ATTEMPTS, cap=True):
+    with proxied(emulated) as (proxy, url):
         found = Place(url, f"d{next(numbers)}", proxy, bucket)
         _make(found, "US")
         proxy.calls.clear()
@@ -699,6 +711,7 @@ def test_other_content_has_another_job(place: Place, tmp_path: Path) -> None:
 # -- side by side -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("slept")
 def test_a_conflict_of_two_commits_is_retried(place: Place, old: list[tuple[Any, ...]], tmp_path: Path) -> None:
     """BigQuery cancels one of two transactions on a table, which then goes again: nothing is loaded twice."""
     place.fail("script", lambda call, _answer: failed(call, "invalidQuery", CONFLICT), times=2)
@@ -708,13 +721,52 @@ def test_a_conflict_of_two_commits_is_retried(place: Place, old: list[tuple[Any,
     assert place.rows() == [*old, *monthly(date(2021, 3, 1), [6])]
 
 
-def test_a_conflict_that_goes_on_is_told(place: Place, old: list[tuple[Any, ...]], tmp_path: Path) -> None:
-    """After several attempts the month fails, for a passing reason."""
+def test_a_conflict_that_goes_on_is_told(
+    place: Place, old: list[tuple[Any, ...]], slept: list[float], tmp_path: Path
+) -> None:
+    """After ten attempts in some minutes, told every second, the month fails for a passing reason."""
     place.fail("script", lambda call, _answer: failed(call, "invalidQuery", CONFLICT), times=100)
-    with pytest.raises(Transient, match="concurrent update"):
+    events: list[Event] = []
+    with listening(events.append), pytest.raises(Transient, match="concurrent update"):
         place.put(stage_rows(tmp_path, "2021-03", trips([6])))
-    assert len(place.proxy.started("script")) == COMMIT_ATTEMPTS
+    assert len(place.proxy.started("script")) == len(PAUSES) + 1 == 10
+    assert sum(PAUSES) / 2 - 1 <= sum(slept) <= sum(PAUSES)
+    assert set(slept) == {1}
+    assert sum("another program's commit" in event.note for event in events) == len(slept)
     assert place.rows() == old
+
+
+def test_a_pause_can_be_broken_off(place: Place, slept: list[float], tmp_path: Path) -> None:
+    """Whoever listens stops the run within a second."""
+    place.fail("script", lambda call, _answer: failed(call, "invalidQuery", CONFLICT), times=100)
+
+    def listen(event: Event) -> None:
+        if "another program's commit" in event.note:
+            raise KeyboardInterrupt
+
+    with listening(listen), pytest.raises(KeyboardInterrupt):
+        place.put(stage_rows(tmp_path, "2021-03", trips([6])))
+    assert slept == []
+
+
+def test_the_ledger_is_changed_before_rows_are_paid_for(place: Place, tmp_path: Path) -> None:
+    """Statements of a transaction that is canceled are billed, and the ledger is what every month changes."""
+    place.put(stage_rows(tmp_path, "2021-01", ruled(range(3)), RULED), RULED, raw_table="trips_raw")
+    (script,) = place.proxy.started("script")
+    changes = [one.split(" WHERE")[0] for one in script.sql.split(";\n") if one.startswith(("DELETE", "INSERT"))]
+    ledger = [number for number, one in enumerate(changes) if one.startswith("DELETE") and LEDGER_TABLE in one]
+    assert ledger == [0, 1]
+
+
+def test_the_lookup_makes_way_for_others_too(place: Place, slept: list[float]) -> None:
+    """It is replaced by a transaction as months are."""
+    place.fail("script", lambda call, _answer: failed(call, "invalidQuery", CONFLICT), times=2)
+    columns = (Column("id", "id"), Column("name", "text"))
+    with place.open() as warehouse:
+        rows = pa.table({"id": pa.array([1, 2], pa.int16()), "name": ["a", "b"]})
+        assert replace_lookup(warehouse, "names", columns, rows) == 2
+    assert len(place.proxy.started("script")) == 3
+    assert slept
 
 
 def test_threads_load_months_side_by_side(place: Place, tmp_path: Path) -> None:

@@ -10,10 +10,8 @@ from __future__ import annotations
 import hashlib
 from contextlib import contextmanager
 from dataclasses import replace
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import stamina
 from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import bigquery
 
@@ -23,7 +21,8 @@ from nyctaxi_etl.model import Staged
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.schema import FILE_MONTH
 from nyctaxi_etl.warehouses import check_columns, check_ours, check_rows, owner_mark, table_columns
-from nyctaxi_etl.warehouses.bigquery_errors import LIMIT_SETTING, is_conflict, text_of
+from nyctaxi_etl.warehouses.bigquery_commit import commit
+from nyctaxi_etl.warehouses.bigquery_errors import LIMIT_SETTING, text_of
 from nyctaxi_etl.warehouses.bigquery_jobs import Jobs, bigquery_client, fields
 from nyctaxi_etl.warehouses.bigquery_sql import (
     Share,
@@ -48,14 +47,11 @@ if TYPE_CHECKING:
 
 __all__ = ["BigQuery", "bigquery_client", "uri_of_staged"]
 
-COMMIT_ATTEMPTS = 6
 _LEDGER_MARK = "nyctaxi ledger: one row for every month that a table of this dataset holds"
 _CLUSTERED_BY = "pickup_location_id"
 _MONTHLY = (bigquery.TimePartitioningType.MONTH, FILE_MONTH.name)
 # The API gives what was declared by SQL's names those of legacy SQL.
 _LEGACY = {"INTEGER": "INT64", "FLOAT": "FLOAT64"}
-# The months of one process commit one after the other: side by side BigQuery would cancel all but one of them.
-_COMMITTING = Lock()
 
 
 def uri_of_staged(staged: Staged) -> str:
@@ -222,18 +218,13 @@ class BigQuery:
             raise WarehouseError(message, f"The month is what it was before. Raise {LIMIT_SETTING} if that is meant.")
 
     def _commit(self, dataset: Dataset, shares: Sequence[Share], run_id: str, event: Event) -> None:
-        """Run the transaction in turn, again if another program's made BigQuery cancel it."""
+        """Run the transaction, and say what its own check of the rows has found if that ended it."""
         sql, parameters = transaction(dataset, shares, self._path(LEDGER_TABLE), run_id)
-        attempts = stamina.retry_context(
-            on=is_conflict, attempts=COMMIT_ATTEMPTS, timeout=None, wait_initial=1.0, wait_max=10.0
-        )
         try:
-            for attempt in attempts:
-                with attempt, _turn(event):
-                    self._jobs.query(sql, parameters, event)
+            commit(self._jobs, sql, parameters, event)
         except GoogleAPICallError as error:
             wrong = counted(text_of(error))
-            if wrong:
+            if wrong and wrong.share < len(shares):
                 share = shares[wrong.share]
                 check_rows(share.staged, share.table, wrong.rows)
             raise
@@ -252,17 +243,6 @@ class BigQuery:
 
     def _path(self, table: str) -> str:
         return path_of(self._jobs.dataset.project, self._jobs.dataset.dataset_id, table)
-
-
-@contextmanager
-def _turn(event: Event) -> Iterator[None]:
-    """Wait until no other month of this process commits."""
-    while not _COMMITTING.acquire(timeout=1):
-        tell(replace(event, note="waiting for another month's commit"))
-    try:
-        yield
-    finally:
-        _COMMITTING.release()
 
 
 def _created(table: bigquery.Table) -> datetime:

@@ -101,13 +101,17 @@ def transaction(
 ) -> tuple[str, tuple[Parameter, ...]]:
     """Return the script that replaces the month in every table of ``shares`` and their rows in ``ledger``.
 
-    An error in it ends the script before the commit, which rolls everything back; wrong counts are such an error.
+    An error in it ends the script before the commit, which rolls everything back; wrong counts are such an error. The
+    ledger, which every month changes, comes first: a conflict about it ends the script before the rows are paid for.
     """
-    statements, parameters = ["BEGIN TRANSACTION"], []
+    forgotten, moved, parameters = [], [], []
     for index, share in enumerate(shares):
-        statements += [*moves(dataset, share), _check(share, index), *_record(ledger, index)]
+        forget, record = _record(ledger, index)
+        forgotten.append(forget)
+        moved += [*moves(dataset, share), _check(share, index), record]
         parameters += _parameters(share, run_id, index)
-    return ";\n".join([*statements, "COMMIT TRANSACTION"]) + ";", tuple(parameters)
+    statements = ("BEGIN TRANSACTION", *forgotten, *moved, "COMMIT TRANSACTION")
+    return ";\n".join(statements) + ";", tuple(parameters)
 
 
 def counted(text: str) -> Counted | None:

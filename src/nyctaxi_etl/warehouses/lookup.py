@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nyctaxi_etl.errors import QualityError, WarehouseError
+from nyctaxi_etl.progress import Event
 from nyctaxi_etl.schema import quote
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from nyctaxi_etl.model import Partition
     from nyctaxi_etl.schema import Column
     from nyctaxi_etl.warehouses import Warehouse
     from nyctaxi_etl.warehouses.bigquery import BigQuery
@@ -92,6 +94,7 @@ def _in_any_database(warehouse: AnyDatabase, table: str, columns: Sequence[Colum
 def _in_bigquery(warehouse: BigQuery, table: str, columns: Sequence[Column], rows: pa.Table) -> int:
     from google.cloud import bigquery
 
+    from nyctaxi_etl.warehouses.bigquery_commit import commit
     from nyctaxi_etl.warehouses.bigquery_jobs import fields
 
     jobs, path = warehouse._jobs, warehouse._path(table)  # noqa: SLF001 - of the same package
@@ -108,7 +111,7 @@ def _in_bigquery(warehouse: BigQuery, table: str, columns: Sequence[Column], row
         count = f"SELECT IF(COUNT(*) = {rows.num_rows}, COUNT(*), ERROR('rows are missing')) FROM {path}"  # noqa: S608 - names are quoted
         insert = f"INSERT INTO {path} ({_names(columns, '`')}) VALUES {values}"  # noqa: S608 - names are quoted
         script = ("BEGIN TRANSACTION", f"DELETE FROM {path} WHERE TRUE", insert, count, "COMMIT TRANSACTION")  # noqa: S608 - names are quoted
-        jobs.query(";\n".join(script) + ";")
+        commit(jobs, ";\n".join(script) + ";", (), Event(cast("Partition", table), "load", 0, rows.num_rows))
         return _check_rows(table, int(jobs.query(f"SELECT COUNT(*) FROM {path}")[0][0]), rows)  # noqa: S608 - names are quoted
 
 
