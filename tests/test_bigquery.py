@@ -45,7 +45,7 @@ from nyctaxi_etl.warehouses import table_columns
 from nyctaxi_etl.warehouses.bigquery import BigQuery, bigquery_client, uri_of_staged
 from nyctaxi_etl.warehouses.bigquery_commit import PAUSES
 from nyctaxi_etl.warehouses.bigquery_errors import understood
-from nyctaxi_etl.warehouses.bigquery_jobs import is_near
+from nyctaxi_etl.warehouses.bigquery_jobs import Jobs, is_near
 from nyctaxi_etl.warehouses.bigquery_sql import counted
 from nyctaxi_etl.warehouses.lookup import replace_lookup
 from support.bigquery import Bucket, emulator
@@ -109,6 +109,25 @@ class Place:
         """Return the table's rows with ``file_month`` last, in the order of their first column."""
         found = self.query(f"SELECT {', '.join(c.name for c in table_columns(dataset))} FROM {table}")
         return sorted(found, key=lambda row: (row[0] is None, row[0]))
+
+    def expire(self, name: str) -> None:
+        """Have this table expire at the beginning of 2 January 2126; the emulator would forget it."""
+        then = str(int(datetime(2126, 1, 2, tzinfo=UTC).timestamp()) * 1000)
+        self.proxy.faults.append(
+            Fault(
+                lambda call: call.method == "GET" and call.path.partition("?")[0].endswith(f"/tables/{name}"),
+                lambda _call, answer: Answer(answer.status, answer.body | {"expirationTime": then}),
+                times=100,
+                late=True,
+            )
+        )
+
+    def names(self) -> int:
+        """Replace a lookup table."""
+        columns = (Column("id", "id"), Column("name", "text"))
+        rows = pa.table({"id": pa.array([1, 2], pa.int16()), "name": ["a", "b"]})
+        with self.open() as warehouse:
+            return replace_lookup(warehouse, "names", columns, rows)
 
     def tables(self) -> set[str]:
         """Return the names of all tables there are."""
@@ -708,6 +727,75 @@ def test_other_content_has_another_job(place: Place, tmp_path: Path) -> None:
     assert len({call.body["configuration"]["load"]["destinationTable"]["tableId"] for call in loads}) == 6
 
 
+# -- rows that would be gone ------------------------------------------------------------------------------------------
+
+DAYS_60 = 60 * 24 * 3600 * 1000
+
+
+@pytest.mark.parametrize("which", ["default_table_expiration_ms", "default_partition_expiration_ms"])
+def test_a_dataset_whose_tables_expire_is_refused(place: Place, which: str, tmp_path: Path) -> None:
+    """Before anything moves, with the command that takes it back; what is there can still be asked.
+
+    A public repository on loading 2019's rows into the sandbox: "BigQuery accepts the load jobs (exit code 0, status
+    DONE) but immediately treats all rows as expired — `COUNT(*)` returns 0."
+    """
+    dataset = place.client().get_dataset(place.dataset)
+    setattr(dataset, which, DAYS_60)
+    place.client().update_dataset(dataset, [which])
+    place.proxy.calls.clear()
+    for step in (place.ledger, lambda: place.put(stage_rows(tmp_path, "2021-01", trips([1]))), place.names):
+        with pytest.raises(UsageError, match=r"60 days .*by its default expiration") as caught:
+            step()
+        command = "bq update --default_table_expiration 0 --default_partition_expiration 0"
+        assert f"{command} {PROJECT}:{place.dataset}" in caught.value.hint
+    assert {call.method for call in place.proxy.calls} == {"GET"}
+    assert place.query("SELECT 1") == [(1,)]
+
+
+@pytest.mark.parametrize("name", ["trips", LEDGER_TABLE])
+@pytest.mark.usefixtures("old")
+def test_a_table_that_expires_is_refused(place: Place, name: str, tmp_path: Path) -> None:
+    """What is made under a dataset's default keeps it when that is taken back; the hint's SQL takes it from there."""
+    place.expire(name)
+    for step in (place.ledger, lambda: place.put(stage_rows(tmp_path, "2021-01", trips([1])))):
+        with pytest.raises(UsageError, match=rf"{name} at 2126-01-02 00:00 UTC") as caught:
+            step()
+        sql = f"ALTER TABLE `{PROJECT}.{place.dataset}.{name}` SET OPTIONS (expiration_timestamp = NULL)"
+        assert sql in caught.value.hint
+    assert not place.proxy.started("load")
+
+
+def test_a_table_whose_partitions_expire_is_refused(place: Place, tmp_path: Path) -> None:
+    """Its months go one by one, and the ledger would call them unchanged."""
+    place.put(stage_rows(tmp_path, "2021-01", trips([1])))
+    table = place.client().get_table(f"{place.dataset}.trips")
+    table.time_partitioning = bigquery.TimePartitioning("MONTH", "file_month", expiration_ms=DAYS_60)
+    place.client().update_table(table, ["time_partitioning"])
+    for step in (place.ledger, lambda: place.put(stage_rows(tmp_path, "2021-02", trips([2])))):
+        with pytest.raises(UsageError, match=r"trips 60 days after each month") as caught:
+            step()
+        assert "SET OPTIONS (partition_expiration_days = NULL)" in caught.value.hint
+
+
+def test_a_lookup_that_expires_is_refused(place: Place) -> None:
+    """As trips are."""
+    place.names()
+    place.expire("names")
+    with pytest.raises(UsageError, match="names at 2126-01-02"):
+        place.names()
+
+
+def test_that_tables_can_be_made_is_proved_by_one(place: Place) -> None:
+    """It is empty, would expire by itself, and is dropped."""
+    jobs = Jobs(place.client(), place.dataset)
+    jobs.prove_changes()
+    made, dropped = (call for call in place.proxy.calls if call.method in {"POST", "DELETE"})
+    left = datetime.fromtimestamp(int(made.body["expirationTime"]) / 1000, UTC) - datetime.now(UTC)
+    assert timedelta() < left <= timedelta(hours=1)
+    assert made.body["tableReference"]["tableId"] in dropped.path
+    assert place.tables() == set()
+
+
 # -- side by side -----------------------------------------------------------------------------------------------------
 
 
@@ -761,10 +849,7 @@ def test_the_ledger_is_changed_before_rows_are_paid_for(place: Place, tmp_path: 
 def test_the_lookup_makes_way_for_others_too(place: Place, slept: list[float]) -> None:
     """It is replaced by a transaction as months are."""
     place.fail("script", lambda call, _answer: failed(call, "invalidQuery", CONFLICT), times=2)
-    columns = (Column("id", "id"), Column("name", "text"))
-    with place.open() as warehouse:
-        rows = pa.table({"id": pa.array([1, 2], pa.int16()), "name": ["a", "b"]})
-        assert replace_lookup(warehouse, "names", columns, rows) == 2
+    assert place.names() == 2
     assert len(place.proxy.started("script")) == 3
     assert slept
 

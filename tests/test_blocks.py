@@ -292,7 +292,7 @@ def test_google_at_emulators(
     assert [(row["name"], row["status"], row["note"]) for row in done.json["results"]][1:] == [
         ("gcp-credentials", "works", f"the machine's own, for project {PROJECT}, not needed at an emulator"),
         ("gcs-bucket", "works", f"gs://{google.bucket}/nyc, written, read and removed"),
-        ("bigquery-warehouse", "works", f"{PROJECT}.{google.dataset}, a query can be run"),
+        ("bigquery-warehouse", "works", f"{PROJECT}.{google.dataset}, a query can be run, a table made and dropped"),
     ]
     documents = prefect_running.ask("block_documents", block_documents={"is_anonymous": {"eq_": False}})
     names = [document["name"] for document in documents]

@@ -82,17 +82,19 @@ def _bucket(name: str, google: Google) -> str:
 
 
 def _bigquery(name: str, google: Google) -> str:
-    """Have BigQuery look at a query without running it, where the dataset is."""
+    """Have BigQuery look at a query where the dataset is, and make a table there, to be dropped at once."""
     from nyctaxi_etl.warehouses.bigquery_jobs import Jobs
 
     jobs = Jobs(bigquery_behind(name, google), google.dataset, retry_seconds=_SECONDS)
     try:
         with jobs.speaking():
-            jobs.locate(google.location or None)
+            jobs.locate(google.location or None, google.bucket_location or None)
+            jobs.refuse_expiring()
             jobs.bytes_of("SELECT 1")
+            jobs.prove_changes()
     finally:
         jobs.close()
-    return "a query can be run"
+    return "a query can be run, a table made and dropped"
 
 
 _CHECKS: Mapping[str, Callable[[str, Google], str]] = {

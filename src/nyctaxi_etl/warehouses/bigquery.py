@@ -23,6 +23,7 @@ from nyctaxi_etl.schema import FILE_MONTH
 from nyctaxi_etl.warehouses import check_columns, check_ours, check_rows, owner_mark, table_columns
 from nyctaxi_etl.warehouses.bigquery_commit import commit
 from nyctaxi_etl.warehouses.bigquery_errors import LIMIT_SETTING, text_of
+from nyctaxi_etl.warehouses.bigquery_expiry import refuse_expiring_table
 from nyctaxi_etl.warehouses.bigquery_jobs import Jobs, bigquery_client, fields
 from nyctaxi_etl.warehouses.bigquery_sql import (
     Share,
@@ -104,9 +105,12 @@ class BigQuery:
         """
         with self._jobs.speaking():
             self._jobs.locate(*self._locations)
+            self._jobs.refuse_expiring()
             here, ledger = self._jobs.table(table), self._jobs.table(LEDGER_TABLE)
             if here is None or ledger is None:
                 return ()
+            for one in (here, ledger):
+                refuse_expiring_table(one)
             names = [column.name for column in LEDGER]
             rows = [LedgerRow(*(row[name] for name in names)) for row in self._jobs.rows(ledger)]
         mine = (row for row in rows if row.table_name == table and row.loaded_at >= _created(here))
@@ -131,6 +135,7 @@ class BigQuery:
             raise UsageError(message, "Put it there first: nyctaxi upload --lake gs://bucket/prefix.")
         with self._jobs.speaking():
             self._jobs.locate(*self._locations)
+            self._jobs.refuse_expiring()
             self._prepare_ledger()
             tables = {name: self._prepare(name, dataset) for name in names}
         staging = self._staging_name(names[0], staged, uri, generation)
@@ -164,6 +169,7 @@ class BigQuery:
                 fresh.clustering_fields = [_CLUSTERED_BY]
             found = self._jobs.create(fresh)
         check_ours(name, dataset, found.description)
+        refuse_expiring_table(found)
         parts = found.time_partitioning
         if parts is None or (parts.type_, parts.field) != _MONTHLY:
             message = f"Table {name} is not partitioned by month of {FILE_MONTH.name}."
@@ -183,6 +189,7 @@ class BigQuery:
         if found.description != _LEDGER_MARK:
             message = f"There is a table {LEDGER_TABLE} that is not nyctaxi's ledger."
             raise WarehouseError(message, "It is left as it is: rename it, or load into another dataset.")
+        refuse_expiring_table(found)
 
     def _staging_name(self, table: str, staged: Staged, uri: str, generation: str) -> str:
         """Name the staging table by what is in it, so that loads of other content never meet there."""

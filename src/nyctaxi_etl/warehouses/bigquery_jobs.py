@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from nyctaxi_etl.errors import UsageError
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.schema import FILE_MONTH
 from nyctaxi_etl.warehouses.bigquery_errors import GOOGLE_ERRORS, no_credentials, understood
+from nyctaxi_etl.warehouses.bigquery_expiry import refuse_expiring_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 _REQUEST_SECONDS = 60.0
 _POLL_SECONDS = (0.1, 1.0)
 _STAGING_LIFE = timedelta(days=1)
+_PROBE_LIFE = timedelta(hours=1)
 # London and Zurich are not of the multi-region EU.
 _NOT_EU = frozenset({"EUROPE-WEST2", "EUROPE-WEST6"})
 
@@ -69,6 +72,7 @@ class Jobs:
             "timeout": min(_REQUEST_SECONDS, retry_seconds),
         }
         self._location = ""
+        self._described: bigquery.Dataset | None = None
         self.dataset = bigquery.DatasetReference.from_string(dataset, default_project=client.project)
 
     @property
@@ -96,14 +100,27 @@ class Jobs:
         """
         if self._location:
             return
-        found = str(self._client.get_dataset(self.dataset, **self._again).location)
+        dataset = self._client.get_dataset(self.dataset, **self._again)
+        found = str(dataset.location)
         if wanted and wanted.upper() != found.upper():
             message = f"{self.place} is in {found}, not in {wanted}."
             raise UsageError(message, "Correct NYCTAXI_BIGQUERY_LOCATION, or make a dataset there.")
         if bucket and not is_near(found, bucket):
             message = f"{self.place} is in {found}, and the lake's bucket in {bucket}: nothing can be loaded."
             raise UsageError(message, f"Use a dataset in {bucket}: bq mk --location={bucket} --dataset PROJECT:DATASET")
-        self._location = found
+        self._location, self._described = found, dataset
+
+    def refuse_expiring(self) -> None:
+        """Raise ``UsageError`` if the dataset, which was located, makes tables that expire."""
+        if self._described is not None:
+            refuse_expiring_dataset(self._described)
+
+    def prove_changes(self) -> None:
+        """Make a table that expires within minutes and drop it: whoever may do that may load. It costs nothing."""
+        probe = bigquery.Table(self.dataset.table(f"nyctaxi_check_{secrets.token_hex(8)}"), schema=fields([FILE_MONTH]))
+        probe.expires = datetime.now(UTC) + _PROBE_LIFE
+        self._client.create_table(probe, **self._again)
+        self._client.delete_table(probe, **self._again)
 
     def table(self, name: str) -> bigquery.Table | None:
         """Return what is known of a table or view, if there is one."""

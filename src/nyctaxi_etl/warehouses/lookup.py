@@ -95,17 +95,20 @@ def _in_bigquery(warehouse: BigQuery, table: str, columns: Sequence[Column], row
     from google.cloud import bigquery
 
     from nyctaxi_etl.warehouses.bigquery_commit import commit
+    from nyctaxi_etl.warehouses.bigquery_expiry import refuse_expiring_table
     from nyctaxi_etl.warehouses.bigquery_jobs import fields
 
     jobs, path = warehouse._jobs, warehouse._path(table)  # noqa: SLF001 - of the same package
     with jobs.speaking():
         jobs.locate(*warehouse._locations)  # noqa: SLF001 - as above
+        jobs.refuse_expiring()
         found = jobs.table(table)
         if found is None:
             fresh = bigquery.Table(jobs.dataset.table(table), schema=fields(columns))
             fresh.description = MARK
             found = jobs.create(fresh)
         _check_ours(table, found.description)
+        refuse_expiring_table(found)
         # JSON writes numbers and texts as BigQuery does.
         values = ", ".join(f"({json.dumps(row, ensure_ascii=False)[1:-1]})" for row in _tuples(rows))
         count = f"SELECT IF(COUNT(*) = {rows.num_rows}, COUNT(*), ERROR('rows are missing')) FROM {path}"  # noqa: S608 - names are quoted
