@@ -45,7 +45,8 @@ from nyctaxi_etl.warehouses import table_columns
 from nyctaxi_etl.warehouses.bigquery import BigQuery, bigquery_client, uri_of_staged
 from nyctaxi_etl.warehouses.bigquery_commit import PAUSES
 from nyctaxi_etl.warehouses.bigquery_errors import understood
-from nyctaxi_etl.warehouses.bigquery_jobs import Jobs, is_near
+from nyctaxi_etl.warehouses.bigquery_jobs import Jobs
+from nyctaxi_etl.warehouses.bigquery_places import datasets_near, is_near
 from nyctaxi_etl.warehouses.bigquery_sql import counted
 from nyctaxi_etl.warehouses.lookup import replace_lookup
 from support.bigquery import Bucket, emulator
@@ -909,10 +910,15 @@ def test_without_a_limit_nothing_is_estimated(place: Place, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"location": "EU"}, ["US", "EU"]), ({"location": "us"}, []), ({"bucket_location": "EUROPE-WEST1"}, [])],
+    [
+        ({"location": "EU"}, ["US", "EU"]),
+        ({"location": "us"}, []),
+        ({"bucket_location": "us-central1"}, []),
+        ({"bucket_location": "EUROPE-WEST1"}, ["US", "EUROPE-WEST1", "charges"]),
+    ],
 )
 def test_locations_are_compared_first(place: Place, options: dict[str, Any], words: list[str], tmp_path: Path) -> None:
-    """A dataset that is not where it is meant to be is told before anything is made; US takes from any bucket."""
+    """A dataset that is not where it is meant to be, or far from the bucket, is told before anything is made."""
     staged = stage_rows(tmp_path, "2021-01", trips([1]))
     if not words:
         assert place.put(staged, **options) == 1
@@ -930,7 +936,8 @@ def test_a_bucket_elsewhere_is_refused_first(place: Place, numbers: Iterator[int
     far.proxy.calls.clear()
     with pytest.raises(UsageError, match=r"europe-west1.*US-CENTRAL1") as caught:
         far.put(stage_rows(tmp_path, "2021-01", trips([1])), bucket_location="US-CENTRAL1")
-    assert "--location=US-CENTRAL1" in caught.value.hint
+    assert "Use a dataset in US or us-central1: bq mk --location" in caught.value.hint
+    assert "NYCTAXI_GCS_LOCATION" in caught.value.hint
     assert [call.method for call in far.proxy.calls] == ["GET"]
 
 
@@ -938,19 +945,50 @@ def test_a_bucket_elsewhere_is_refused_first(place: Place, numbers: Iterator[int
     ("dataset", "bucket", "near"),
     [
         ("US", "us", True),
-        ("US", "EUROPE-WEST1", True),
-        ("EU", "EUROPE-WEST1", True),
-        ("EU", "EUR4", True),
-        ("EU", "EUROPE-WEST2", False),
-        ("EU", "US", False),
-        ("us-central1", "US", False),
+        ("US", "US-CENTRAL1", True),
+        ("US", "NAM4", True),
+        ("US", "us-central1+us-west1", True),
+        ("US", "US-WEST1", False),  # "in Oregon (us-west1), the job incurs data transfer charges"
+        ("US", "US-EAST1+US-WEST1", False),
+        ("US", "EUROPE-WEST1", False),
+        ("us-central1", "NAM4", True),
         ("us-central1", "US-CENTRAL1", True),
+        ("us-central1", "US", False),
+        ("us-east1", "NAM4", True),
+        ("EU", "EU", True),
+        ("EU", "EUROPE-WEST4", True),
+        ("EU", "EUR4", True),
+        ("EU", "europe-central2", False),  # "in Warsaw (europe-central2), the job incurs data transfer charges"
+        ("EU", "EUROPE-WEST1", False),
+        ("EU", "EUROPE-WEST2", False),
+        ("EU", "EUR5", False),
+        ("EU", "US", False),
+        ("europe-west4", "EUR4", True),
         ("europe-west1", "EU", False),
+        ("europe-central2", "EUROPE-CENTRAL2", True),
+        ("asia-northeast1", "ASIA1", True),  # "in a dual-region that includes Tokyo, like the ASIA1 dual-region"
+        ("asia-northeast2", "ASIA1", True),
+        ("asia-northeast1", "ASIA", False),
     ],
 )
 def test_what_can_be_loaded_from_where(dataset: str, bucket: str, *, near: bool) -> None:
-    """As the documentation of load jobs has it."""
+    """As docs.cloud.google.com/bigquery/docs/locations has it; quotes are from there."""
     assert is_near(dataset, bucket) is near
+
+
+@pytest.mark.parametrize(
+    ("bucket", "places"),
+    [
+        ("US", ("US",)),
+        ("nam4", ("US", "us-central1", "us-east1")),
+        ("EUROPE-WEST1", ("europe-west1",)),
+        ("ASIA", ()),
+    ],
+)
+def test_where_a_dataset_could_be(bucket: str, places: tuple[str, ...]) -> None:
+    """Every place that is named is near."""
+    assert datasets_near(bucket) == places
+    assert all(is_near(place, bucket) for place in places)
 
 
 # -- ELT --------------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.schema import FILE_MONTH
 from nyctaxi_etl.warehouses.bigquery_errors import GOOGLE_ERRORS, no_credentials, understood
 from nyctaxi_etl.warehouses.bigquery_expiry import refuse_expiring_dataset
+from nyctaxi_etl.warehouses.bigquery_places import refuse_far_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -33,8 +34,6 @@ _REQUEST_SECONDS = 60.0
 _POLL_SECONDS = (0.1, 1.0)
 _STAGING_LIFE = timedelta(days=1)
 _PROBE_LIFE = timedelta(hours=1)
-# London and Zurich are not of the multi-region EU.
-_NOT_EU = frozenset({"EUROPE-WEST2", "EUROPE-WEST6"})
 
 
 def bigquery_client(project: str, emulator: str | None, credentials: Credentials | None = None) -> bigquery.Client:
@@ -95,8 +94,7 @@ class Jobs:
     def locate(self, wanted: str | None = None, bucket: str | None = None) -> None:
         """Ask once where the dataset is, for every job is run there.
 
-        Raises ``UsageError`` if that is not where it is ``wanted``, or where nothing can be loaded from a ``bucket``
-        that is elsewhere.
+        Raises ``UsageError`` if that is not where it is ``wanted``, or far from a ``bucket`` there.
         """
         if self._location:
             return
@@ -105,9 +103,8 @@ class Jobs:
         if wanted and wanted.upper() != found.upper():
             message = f"{self.place} is in {found}, not in {wanted}."
             raise UsageError(message, "Correct NYCTAXI_BIGQUERY_LOCATION, or make a dataset there.")
-        if bucket and not is_near(found, bucket):
-            message = f"{self.place} is in {found}, and the lake's bucket in {bucket}: nothing can be loaded."
-            raise UsageError(message, f"Use a dataset in {bucket}: bq mk --location={bucket} --dataset PROJECT:DATASET")
+        if bucket:
+            refuse_far_bucket(self.place, found, bucket)
         self._location, self._described = found, dataset
 
     def refuse_expiring(self) -> None:
@@ -244,14 +241,3 @@ def fields(columns: Iterable[Column]) -> list[bigquery.SchemaField]:
         )
         for column in columns
     ]
-
-
-def is_near(dataset: str, bucket: str) -> bool:
-    """Tell whether a dataset there can be loaded from a bucket there.
-
-    The dataset must be in the same location as the bucket or in the multi-region around it; one in US may be loaded
-    from anywhere (BigQuery's documentation, "Loading Parquet data from Cloud Storage").
-    """
-    dataset, bucket = dataset.upper(), bucket.upper()
-    around = dataset == "EU" and bucket.startswith("EUR") and bucket not in _NOT_EU
-    return dataset in {"US", bucket} or around
