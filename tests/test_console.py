@@ -79,6 +79,13 @@ def test_a_long_step_says_how_far_it_is(clock: list[float], capsys: pytest.Captu
     ]
 
 
+@pytest.mark.usefixtures("clock")
+def test_what_the_run_waits_for_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """Before any month is at work: the ledger's file may be in use."""
+    events = [Event(None, "warehouse", note="waiting for another program")] * 3
+    assert said(events, capsys) == ["warehouse: waiting for another program"]
+
+
 def test_what_takes_long_is_said_first(capsys: pytest.CaptureFixture[str]) -> None:
     """What a run waits for is said before anything else; the listener is gone afterwards."""
     with console.showing((JANUARY,), "Starting ...", live=True):

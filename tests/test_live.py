@@ -97,6 +97,14 @@ def test_a_live_line_fits_and_keeps_month_step_and_clock(width: int, clock: list
 
 
 @pytest.mark.usefixtures("clock")
+def test_what_the_run_waits_for_is_shown() -> None:
+    """Before any month is at work: the ledger's file may be in use."""
+    with live.LiveLines(screen(), "Looking", 4) as lines, listening(lines.hear):
+        tell(Event(None, "warehouse", note="waiting for another program"))
+        assert drawn(lines) == ["waiting for another program  0:00"]
+
+
+@pytest.mark.usefixtures("clock")
 def test_a_finished_month_is_left_to_the_report() -> None:
     """Where the report follows, a finished month's line goes; how many are done, and what failed last, is shown."""
     terminal = screen()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +27,13 @@ from nyctaxi_etl.report import PartitionResult
 from nyctaxi_etl.running import run_months
 from nyctaxi_etl.schema import Column
 from nyctaxi_etl.warehouses import open_warehouse
-from nyctaxi_etl.warehouses.duckdb import DuckDB
+from support.limits import largest_file, unprivileged
 from support.loading import Loading, ingest, job_of
 from support.months import TRIPS, publish, stage_rows, trips
 from support.places import PLACES, Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from nyctaxi_etl.model import Partition, Staged
     from nyctaxi_etl.schema import Dataset
@@ -336,6 +338,101 @@ def test_a_failed_first_load_holds_nothing(place: Place, tmp_path: Path) -> None
     assert place.rows("trips", TRIPS) == monthly(JANUARY, [1, 2, 3])
 
 
+# So many rows as don't fit into a log beside the file.
+@pytest.mark.parametrize(("place", "rows"), [("duckdb", 130_000), ("sqlite", 20_000)], indirect=["place"])
+@pytest.mark.parametrize("spare", [0, 300_000])
+def test_a_full_disk_is_told(place: Place, old: list[tuple[Any, ...]], rows: int, spare: int, tmp_path: Path) -> None:
+    """It is no conflict that passes; the month is what it was, and the file no larger than before."""
+    (path,) = tmp_path.glob("trips.*")
+    size = path.stat().st_size
+    staged = stage_rows(tmp_path, "2021-01", trips(range(rows)), batch_rows=10_000)
+    with largest_file(size + spare), pytest.raises(WarehouseError, match="there is no room left") as caught:
+        put(place, staged)
+    assert path.name in caught.value.message
+    assert "Make room" in caught.value.hint
+    assert path.stat().st_size <= size
+    assert place.rows("trips", TRIPS) == old
+    assert put(place, staged) == rows
+
+
+@pytest.mark.parametrize("place", ["duckdb", "sqlite"], indirect=True)
+def test_a_file_that_may_not_be_written_is_told(place: Place, tmp_path: Path) -> None:
+    """The message names it, the hint is to give access, and it isn't tried again."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / place.address.rpartition("/")[2]
+        moved = replace(place, address=f"{place.address.partition(':')[0]}:///{path}")
+        staged = stage_rows(tmp_path, "2021-01", trips([1]))
+        put(moved, staged)
+        path.chmod(0o444)
+        path.parent.chmod(0o555)
+        with unprivileged(), pytest.raises(NycTaxiError, match="written to") as caught:
+            put(moved, staged)
+        assert type(caught.value) in {UsageError, WarehouseError}
+        assert path.name in caught.value.message
+        assert "Give access" in caught.value.hint
+        path.parent.chmod(0o755)
+
+
+@pytest.mark.parametrize("place", ["duckdb", "sqlite"], indirect=True)
+def test_a_file_in_use_is_waited_for(place: Place, old: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    """A load says at once that another program has the file, of its month, and goes on when that has ended."""
+    path = place.address.partition(":///")[2]
+    heard: list[Event] = []
+    with subprocess.Popen(
+        [sys.executable, "-c", _KEEPING, place.address.partition(":")[0], path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+
+        def listen(event: Event) -> None:
+            if event.note:
+                heard.append(event)
+                other.kill()
+
+        staged = stage_rows(tmp_path, "2021-03", trips([6]))
+        with listening(listen):
+            put(place, staged)
+    assert heard[0].partition == staged.partition
+    assert "another program" in heard[0].note
+    assert place.rows("trips", TRIPS) == [*old, *monthly(date(2021, 3, 1), [6])]
+
+
+# Have the file as a program has it that writes to it.
+_KEEPING = """
+import duckdb, sqlite3, sys
+kind, path = sys.argv[1:]
+if kind == "duckdb":
+    other = duckdb.connect(path)
+else:
+    other = sqlite3.connect(path)
+    other.execute("BEGIN IMMEDIATE")
+print(flush=True)
+input()
+"""
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_a_commit_waits_for_readers(place: Place, old: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    """SQLite has a commit wait for those who read; that is said, too."""
+    notes: list[str] = []
+    path = place.address.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM trips").fetchall()
+
+        def listen(event: Event) -> None:
+            if event.note:
+                notes.append(event.note)
+                reader.rollback()
+
+        with listening(listen):
+            put(place, stage_rows(tmp_path, "2021-03", trips([6])))
+    assert notes
+    assert place.rows("trips", TRIPS) == [*old, *monthly(date(2021, 3, 1), [6])]
+
+
 def test_every_batch_is_told(place: Place, tmp_path: Path) -> None:
     """The listener hears of each batch, whichever thread sends it: this is how Ctrl-C stops a load."""
     for _ in range(5):
@@ -474,57 +571,6 @@ def test_duckdb_alone_is_a_file_in_the_data_folder(tmp_path: Path) -> None:
 
 
 # -- DuckDB and SQLite: a file ----------------------------------------------------------------------------------------
-
-
-def test_a_held_duckdb_file_is_waited_for(tmp_path: Path) -> None:
-    """While another program reads the file a load waits, and says for what; then it goes on."""
-    path = tmp_path / "trips.duckdb"
-    put_into = DuckDB(str(path))
-    staged = stage_rows(tmp_path, "2021-01", trips([1]))
-    put_into.replace("trips", TRIPS, staged, "run")
-    notes: list[str] = []
-    with _holding(path) as holder:
-
-        def listen(event: Event) -> None:
-            notes.append(event.note)
-            holder.kill()
-
-        with listening(listen):
-            assert put_into.replace("trips", TRIPS, staged, "run") == 1
-    assert "trips.duckdb" in notes[0]
-
-
-def test_a_duckdb_file_held_for_long_is_told(tmp_path: Path) -> None:
-    """After the time for waiting is over the error names the file."""
-    path = tmp_path / "trips.duckdb"
-    DuckDB(str(path)).replace("trips", TRIPS, stage_rows(tmp_path, "2021-01", trips([1])), "run")
-    with _holding(path), pytest.raises(WarehouseError, match=r"trips\.duckdb is held by another program"):
-        DuckDB(str(path), lock_seconds=0.2).loaded("trips")
-
-
-def test_a_duckdb_file_in_the_making_is_waited_for(tmp_path: Path) -> None:
-    """Another process has made the file a moment ago and not yet written what it begins with."""
-    path = tmp_path / "trips.duckdb"
-    path.write_bytes(bytes(4096))
-
-    def listen(event: Event) -> None:
-        if event.note:
-            path.unlink()
-
-    with listening(listen):
-        assert DuckDB(str(path)).replace("trips", TRIPS, stage_rows(tmp_path, "2021-01", trips([1])), "run") == 1
-
-
-@contextmanager
-def _holding(path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Have another process hold the DuckDB file open for reading."""
-    script = "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); print(flush=True); input()"
-    command = [sys.executable, "-c", script, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        yield process
-        process.kill()
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "sqlite"])

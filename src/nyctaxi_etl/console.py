@@ -73,7 +73,7 @@ class Lines:
     """
 
     def __init__(self) -> None:
-        self._said: dict[Partition, tuple[str, str, float]] = {}
+        self._said: dict[Partition | None, tuple[str, str, float]] = {}
         self._missing: list[Event] = []
         self._missing_since = 0.0
         self._lock = Lock()
@@ -105,11 +105,11 @@ class Lines:
         shown = event.done and (not is_new or event.step in OUTCOMES)
         # The two counts of an outcome are no share: rows loaded, and rows read.
         total = 0 if event.step in OUTCOMES else event.total
-        words = (str(event.partition), event.step, progress(event.done, total, event.unit) if shown else "")
-        say(f"{' '.join(words).rstrip()}{': ' if event.note else ''}{event.reason}")
+        words = (str(event.partition or ""), event.step, progress(event.done, total, event.unit) if shown else "")
+        say(f"{' '.join(filter(None, words))}{': ' if event.note else ''}{event.reason}")
 
     def _say_missing(self) -> None:
-        for line, _ in fold(Note(event.partition, event.reason) for event in self._missing):
+        for line, _ in fold(Note(event.partition, event.reason) for event in self._missing if event.partition):
             months, _, reason = line.partition(": ")
             say(f"{months} missing: {reason}")
         self._missing = []

@@ -87,7 +87,10 @@ class LiveLines:
             self._print(self._ended)
 
     def hear(self, event: Event) -> None:
-        """Move the month's line, and take it away when the month is done."""
+        """Move the month's line, and take it away when the month is done; what the whole run waits for is shown."""
+        if event.partition is None:
+            self._waiting = event.note or self._waiting
+            return
         ends = event.step in OUTCOMES
         with self._lock:
             now = time.monotonic()
@@ -139,7 +142,7 @@ def outcome_lines(ended: Sequence[Event], width: int) -> list[tuple[str, list[st
     good = [(event.step, f"{event.partition} {amount(event.done, event.unit)}") for event in ended if not event.note]
     bad: dict[str, list[Note]] = {}
     for event in ended:
-        if event.note:
+        if event.note and event.partition:
             bad.setdefault(event.step, []).append(Note(event.partition, event.reason))
     folded = [(outcome, line) for outcome, notes in bad.items() for line, _ in fold(notes)]
     return [(outcome, wrap(f"{outcome} {line}", width)) for outcome, line in (*good, *folded)]

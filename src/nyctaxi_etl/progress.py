@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Event:
-    """A step of a month is at ``done`` of ``total`` (0: unknown) bytes or rows; ``note`` says why it waits, if so."""
+    """A step of a month is at ``done`` of ``total`` (0: unknown) bytes or rows; ``note`` says why it waits, if so.
 
-    partition: Partition
+    A step of the run as a whole is of no ``partition``.
+    """
+
+    partition: Partition | None
     step: str
     done: int = 0
     total: int = 0

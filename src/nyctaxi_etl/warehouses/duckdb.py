@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import contextmanager
 from contextvars import copy_context
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
 
-from nyctaxi_etl.errors import Transient, UsageError, WarehouseError
+from nyctaxi_etl.errors import UsageError
 from nyctaxi_etl.ledger import KEY, LEDGER, LEDGER_TABLE, LedgerRow, entry
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.schema import FILE_MONTH, quote
@@ -30,9 +27,11 @@ from nyctaxi_etl.warehouses import (
     owner_mark,
     table_columns,
 )
+from nyctaxi_etl.warehouses.duckdb_file import check_folder, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from contextvars import Context
     from datetime import date
     from types import TracebackType
@@ -42,18 +41,9 @@ if TYPE_CHECKING:
     from nyctaxi_etl.schema import Column, Dataset
 
 LOCK_SECONDS = 120.0
-_PAUSE_SECONDS = 0.1
-# A file this young that doesn't begin as it should is being made by another process.
-_MAKING_SECONDS = 2.0
-# Enough for the row groups in flight; a transaction of any size spills to the file itself.
-_SETTINGS = {"memory_limit": "512MB", "threads": "2", "preserve_insertion_order": "false"}
 _MONTH = quote(FILE_MONTH.name)
 # No table can be named so, see ``schema.table_name``.
 _STAGED = "staged rows"
-# What DuckDB says when another process has the file open: on Linux and macOS, on Windows.
-_HELD = ("Could not set lock on file", "used by another process")
-# Threads take turns at a file as processes do: DuckDB lets two of them double a month, or fail where one would wait.
-_TURNS: dict[Path, Lock] = {}
 
 
 class DuckDB:
@@ -80,6 +70,7 @@ class DuckDB:
     def loaded(self, table: str) -> tuple[LedgerRow, ...]:
         """Return the ledger's rows of ``table``, by month; none if the table isn't there."""
         if not self.path.exists():
+            check_folder(self.path)
             return ()
         with self._open() as connection:
             tables = _tables(connection)
@@ -108,64 +99,8 @@ class DuckDB:
         with self._open() as connection:
             return connection.execute(sql).fetchall()
 
-    @contextmanager
-    def _open(self, partition: Partition | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open the file for one transaction, waiting while another thread or process holds it."""
-        with (
-            _TURNS.setdefault(self.path.resolve(), Lock()),
-            self._connect(partition) as connection,
-            _transaction(connection),
-        ):
-            _check_kind(connection, self.path)
-            yield connection
-
-    def _connect(self, partition: Partition | None) -> duckdb.DuckDBPyConnection:
-        deadline = time.monotonic() + self._lock_seconds
-        while True:
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                return duckdb.connect(str(self.path), config=dict(_SETTINGS))
-            except (duckdb.Error, OSError) as error:
-                text = str(error).splitlines()[0]
-                if not _is_held(self.path, text):
-                    message = f"{self.path} can't be opened as a DuckDB file: {text}"
-                    raise UsageError(message, "Name another file with --to duckdb:///path.") from error
-                if time.monotonic() > deadline:
-                    message = f"{self.path} is held by another program: {text}"
-                    hint = "Close what has it open, then run again: finished months are not loaded twice."
-                    raise WarehouseError(message, hint) from error
-            if partition:
-                tell(Event(partition, "load", note=f"waiting for another program that holds {self.path.name}"))
-            time.sleep(_PAUSE_SECONDS)
-
-
-def _is_held(path: Path, text: str) -> bool:
-    """Tell from what DuckDB says whether another process has the file open, or is about to make it."""
-    is_new = path.exists() and time.time() - path.stat().st_mtime < _MAKING_SECONDS
-    return any(words in text for words in _HELD) or (is_new and "not a valid DuckDB database file" in text)
-
-
-def _check_kind(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Refuse a file of another kind: DuckDB opens a CSV file as a database in memory, and has guests for others."""
-    sql = "SELECT path IS NOT NULL AND type = 'duckdb' FROM duckdb_databases() WHERE database_name = current_database()"
-    if connection.execute(sql).fetchone() != (True,):
-        message = f"{path} is not a DuckDB file."
-        raise UsageError(message, "Name another file with --to duckdb:///path.")
-
-
-@contextmanager
-def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Commit at the end, or roll back. A conflict with another thread's month is ``Transient``."""
-    try:
-        connection.begin()
-        yield
-        connection.commit()
-    except duckdb.TransactionException as error:
-        message = f"DuckDB: {str(error).splitlines()[0]}"
-        raise Transient(message, "Another month was committed at the same moment.") from error
-    except duckdb.Error as error:
-        message = f"DuckDB refused: {str(error).splitlines()[0]}"
-        raise WarehouseError(message, "The month is what it was before.") from error
+    def _open(self, partition: Partition | None = None) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        return opened(self.path, self._lock_seconds, partition)
 
 
 def _prepare(connection: duckdb.DuckDBPyConnection, table: str, dataset: Dataset) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import sqlalchemy as sa
-from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from nyctaxi_etl.errors import Transient, UsageError, WarehouseError
+from nyctaxi_etl.errors import Transient
 from nyctaxi_etl.ledger import KEY, LEDGER, LEDGER_TABLE, LedgerRow, entry
+from nyctaxi_etl.model import Month
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.schema import FILE_MONTH
 from nyctaxi_etl.stagefile import batches
@@ -28,19 +27,21 @@ from nyctaxi_etl.warehouses import (
     owner_mark,
     table_columns,
 )
+from nyctaxi_etl.warehouses.sqlalchemy_errors import understood
+from nyctaxi_etl.warehouses.sqlite_file import MONTH, READS, file_of, give_back, take_turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
     from sqlalchemy.engine import Connection, Engine
 
-    from nyctaxi_etl.model import Month, Stage
+    from nyctaxi_etl.model import Partition, Stage
     from nyctaxi_etl.schema import Column, Dataset
 
 _CHUNK_ROWS = 10_000
-_READS = "nyctaxi_reads"
 # MariaDB and others want a length for text that is part of a key.
 _KEY_TEXT = sa.String(64)
 
@@ -52,8 +53,8 @@ class AnyDatabase:
         self._engine = engine
         self._file: Path | None = None
         if engine.dialect.name == "sqlite":
-            self._file = _file(engine)
-            _take_turns(engine)
+            self._file = file_of(engine)
+            take_turns(engine)
 
     # Rows are locked, or the whole file, while a month goes in.
     takes_flow = False
@@ -84,11 +85,11 @@ class AnyDatabase:
         """Replace one month of ``table``: see ``Warehouse.replace``."""
         names, dropped = both(table, raw_table), self._drops(dataset, staged.partition.month) if raw_table else None
         # Definitions first and by themselves: many databases commit when a table is made.
-        with self._transaction() as connection:
+        with self._transaction(staged.partition) as connection:
             for name in names:
                 _prepare(connection, name, dataset)
         row = entry(names[0], staged, run_id, now())
-        with self._transaction() as connection:
+        with self._transaction(staged.partition) as connection:
             # The ledger first: its key makes a second loader of the same month wait here, before any row is written.
             _record(connection, row)
             trips = _trips(names[0], dataset)
@@ -113,47 +114,18 @@ class AnyDatabase:
         return drops(dataset, month, time_literal=word, mark=self._engine.dialect.identifier_preparer.initial_quote)
 
     @contextmanager
-    def _transaction(self, *, reads: bool = False) -> Iterator[Connection]:
+    def _transaction(self, partition: Partition | None = None, *, reads: bool = False) -> Iterator[Connection]:
         try:
-            with self._engine.execution_options(**{_READS: reads}).begin() as connection:
+            with self._engine.execution_options(**{READS: reads, MONTH: partition}).begin() as connection:
                 yield connection
-        except SQLAlchemyError as error:
-            raise _understood(error, self._engine) from error
-
-
-def _understood(error: SQLAlchemyError, engine: Engine) -> Transient | WarehouseError:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    text = (str(cause).splitlines() or [type(cause).__name__])[0]
-    place = " ".join(filter(None, (engine.dialect.name, engine.url.host, engine.url.database)))
-    # SQLite has one class of error for all; only these of its words will pass.
-    passes = getattr(cause, "sqlite_errorname", "SQLITE_BUSY").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
-    if isinstance(error, (OperationalError, IntegrityError)) and passes:
-        hint = "Another program may hold the database. The month is what it was; run again."
-        return Transient(f"{place}: {text}", hint)
-    return WarehouseError(f"{place} refused: {text}", "The month is what it was before.")
-
-
-def _file(engine: Engine) -> Path | None:
-    """Return the file of a SQLite database, or nothing for one that is named by a URI."""
-    name = engine.url.database
-    if not name or name == ":memory:":
-        message = "--to sqlite:// names no file: what is loaded into memory is gone when the command ends."
-        raise UsageError(message, "Name one with --to sqlite:///path.")
-    return None if name.startswith("file:") else Path(name)
-
-
-def _take_turns(engine: Engine) -> None:
-    """Have SQLite take its write lock when a transaction begins, waiting ten minutes for it, not midway."""
-
-    @event.listens_for(engine, "connect")
-    def _connected(connection: Any, _record: object) -> None:
-        connection.isolation_level = None
-        connection.execute("PRAGMA busy_timeout = 600000")
-
-    @event.listens_for(engine, "begin")
-    def _begun(connection: Connection) -> None:
-        reads = connection.get_execution_options().get(_READS)
-        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+        except BaseException as error:
+            if partition and self._file:
+                give_back(self._file)
+            # pandas wraps what SQLAlchemy says, which tells more.
+            cause = error.__cause__ if isinstance(error, pd.errors.DatabaseError) else error
+            if isinstance(cause, SQLAlchemyError):
+                raise understood(cause, self._engine) from error
+            raise
 
 
 def _prepare(connection: Connection, table: str, dataset: Dataset) -> None:
@@ -202,7 +174,11 @@ def _record(connection: Connection, row: LedgerRow) -> None:
     same = [ledger.c[name] == getattr(row, name) for name in KEY]
     connection.execute(ledger.delete().where(*same))
     names = [column.name for column in LEDGER]
-    connection.execute(ledger.insert().values(dict(zip(names, row.values(), strict=True))))
+    try:
+        connection.execute(ledger.insert().values(dict(zip(names, row.values(), strict=True))))
+    except IntegrityError as error:
+        message = f"{row.table_name} {Month.of(row.file_month)}: another run loads the same month."
+        raise Transient(message, "The month is what it was; run again.") from error
 
 
 def _insert(connection: Connection, trips: sa.Table, staged: Stage) -> None:
