@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
+from prefect import get_client
 
 from nyctaxi_etl import pipeline
-from nyctaxi_etl.errors import NotPublished, Transient, UsageError
+from nyctaxi_etl.errors import IncompleteRun, NotPublished, Transient, UsageError
 from nyctaxi_etl.model import Color, Partition
 from nyctaxi_etl.progress import Event, listening
 from support.months import publish
@@ -36,12 +40,33 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(months: list[int], source: str = "source", **more: Any) -> tuple[Any, LoadReport]:
-    """Run the flow for months of 2021 of fhv; return its state and its report."""
+    """Run the flow for months of 2021 of fhv; return its state and its report, or the error it was refused by."""
     from nyctaxi_etl import flows
 
     given: dict[str, Any] = {"year": [2021], "months": months, "source": source, **more}
     state: Any = flows.ingest(color=[Color.FHV], return_state=True, **given)
-    return state, state.result(raise_on_failure=False)
+    outcome = state.result(raise_on_failure=False)
+    return state, outcome.report if isinstance(outcome, IncompleteRun) else outcome
+
+
+def call(months: list[int], **more: Any) -> LoadReport:
+    """Call the flow as a function, for months of 2021 of fhv."""
+    from nyctaxi_etl import flows
+
+    given: dict[str, Any] = {"year": [2021], "months": months, "source": "source", **more}
+    report: LoadReport = flows.ingest(color=[Color.FHV], **given)
+    return report
+
+
+def logged(server: PrefectServer, flow_run: dict[str, Any], word: str) -> list[str]:
+    """Return the lines of a flow run's log, once one of them has ``word``: they come a moment after the run's end."""
+    end = time.monotonic() + WAIT_SECONDS
+    while True:
+        lines = [one["message"] for one in server.ask("logs", logs={"flow_run_id": {"any_": [flow_run["id"]]}})]
+        if any(word in line for line in lines):
+            return lines
+        assert time.monotonic() < end, lines
+        time.sleep(0.2)
 
 
 def outcomes(report: LoadReport) -> list[str]:
@@ -112,6 +137,61 @@ def test_a_bug_is_its_months(step: str, prefect_here: PrefectServer, monkeypatch
     bad = report.results[0].as_dict()["error"]
     assert (bad["type"], bad["message"]) == ("Bug", "KeyError: 'no such thing'")
     assert prefect_here.logged(prefect_here.flow_run("ingest"), "fhv/2021-01: Traceback", "in broken")
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_call_returns_the_report(prefect_here: PrefectServer) -> None:
+    """A call from Python gives the report if every month is in, and raises one error that carries it if not."""
+    assert outcomes(call([1])) == ["loaded"]
+    with pytest.raises(IncompleteRun, match=r"^1 missing, 1 unchanged$") as caught:
+        call([1, 3])
+    error = caught.value
+    assert outcomes(error.report) == ["unchanged", "missing"]
+    assert error.hint.startswith("fhv/2021-03: not in the folder")
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - made here
+    assert (again.message, again.hint, again.report) == (error.message, error.hint, error.report)
+    lines = logged(prefect_here, prefect_here.flow_run("ingest"), "Finished in state")
+    assert "1 missing, 1 unchanged" in lines
+    assert f"Hint: {error.hint}" in lines
+    assert not any("Traceback" in line for line in lines)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_flow_of_the_users_own(prefect_here: PrefectServer) -> None:
+    """A flow that calls ours ends by our error, kept by Prefect, its log without a traceback."""
+    from prefect import flow
+
+    @flow(name="mine", persist_result=True)
+    def mine() -> None:
+        call([3])
+
+    with pytest.raises(IncompleteRun, match="1 missing"):
+        mine()
+    flow_run = prefect_here.flow_run("mine")
+    assert flow_run["state"]["message"] == "Flow run encountered an exception: IncompleteRun: 1 missing"
+    lines = logged(prefect_here, flow_run, "Finished in state")
+    assert not any("Traceback" in line or "Failed to write result" in line for line in lines)
+    state = get_client(sync_client=True).read_flow_run(flow_run["id"]).state
+    assert state is not None
+    with pytest.raises(IncompleteRun) as caught:
+        state.result()
+    assert outcomes(caught.value.report) == ["missing"]
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [({"source": "nowhere"}, "source=nowhere: there is no such folder."), ({"table": "a b"}, "table='a b' can't name")],
+)
+def test_a_wrong_argument_is_told_in_python(prefect_here: PrefectServer, wrong: dict[str, Any], says: str) -> None:
+    """The run's log has our message and hint, in the words of the parameters, and no traceback; so has the error."""
+    with pytest.raises(UsageError, match=f"^{re.escape(says)}") as caught:
+        call([1], **wrong)
+    flow_run = prefect_here.flow_run("ingest")
+    assert flow_run["state"]["message"] == caught.value.message
+    lines = logged(prefect_here, flow_run, "Finished in state")
+    assert {caught.value.message, f"Hint: {caught.value.hint}"} <= set(lines)
+    assert not any("--" in line or "Traceback" in line for line in lines)
 
 
 @pytest.mark.usefixtures("prefect_here")
@@ -201,6 +281,18 @@ def test_parameters_are_choices() -> None:
     months = schema["properties"]["months"]["items"]
     assert (months["type"], months["minimum"], months["maximum"]) == ("integer", 1, 12)
     assert all(schema["properties"][name].get("description") for name in schema["properties"])
+
+
+@pytest.mark.parametrize("name", ["ingest", "upload", "warehouse"])
+def test_a_served_flow_keeps_its_types(name: str) -> None:
+    """A flow that is served goes to the process of its run as a pickle, and still reads its parameters there."""
+    import cloudpickle  # type: ignore[import-untyped]
+
+    from nyctaxi_etl import flows
+
+    there = cloudpickle.loads(cloudpickle.dumps(getattr(flows, name)))
+    read = there.validate_parameters({"color": ["fhv"], "year": [2021], "months": [1]})
+    assert (read["color"], read["jobs"]) == ([Color.FHV], 2)
 
 
 @pytest.mark.usefixtures("prefect_here", "folder")

@@ -10,14 +10,17 @@
     ├── QualityError        rows were not conserved
     ├── WarehouseError      the warehouse refused, or holds something that is not ours
     ├── LakeError           the lake refused
-    └── Bug                 an exception that nobody foresaw
+    ├── Bug                 an exception that nobody foresaw
+    └── IncompleteRun       a flow ended, but not with every month; carries its report
 
 Each fails its month and the next month goes on, but for a ``UsageError``: that is wrong for every month.
 """
 
+from __future__ import annotations
+
 import re
 import traceback
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 _LONGEST = 500
 # Where drivers and servers are wont to repeat what they were given: an address, or a name with its value.
@@ -27,6 +30,9 @@ _NAMED = re.compile(
     r"[\"']?\s*[=:]\s*)(?:[bfru]?\"[^\"]*\"|[bfru]?'[^']*'|(?:(?:basic|bearer)\s+)?[^\s,;&)}\]]+)",
     re.IGNORECASE,
 )
+
+if TYPE_CHECKING:
+    from nyctaxi_etl.report import LoadReport
 
 
 class NycTaxiError(Exception):
@@ -104,6 +110,15 @@ class Bug(NycTaxiError):  # noqa: N818 - as above
         words = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
         hint = "This is a bug in nyctaxi: run again with --debug and report what it prints."
         return cls(_printable(words)[:_LONGEST], hint, trace_of(error))
+
+
+class IncompleteRun(NycTaxiError):  # noqa: N818 - as above
+    """A flow is done, but a month of it failed or is missing; the others are in. ``report`` tells of each."""
+
+    def __init__(self, message: str, hint: str, report: LoadReport) -> None:
+        super().__init__(message, hint)
+        self.args = (message, hint, report)  # what it is unpickled with
+        self.report = report
 
 
 def trace_of(error: BaseException) -> str:

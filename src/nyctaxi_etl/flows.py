@@ -1,14 +1,14 @@
 """The commands as Prefect flows: typed parameters, a plan in the log, artifacts, and a state that tells the outcome."""
 
-from __future__ import annotations
+# Annotations are values here: a served flow is pickled for the process of its run, and names in texts get lost.
 
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 from prefect import flow, get_run_logger, runtime
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.client.schemas.objects import State  # noqa: TC002 - Prefect reads the flow's annotations
 from prefect.states import Completed, Failed
 from pydantic import Field
 
@@ -16,18 +16,25 @@ from nyctaxi_etl import pipeline, uploading, warehousing
 from nyctaxi_etl.commands import job_of
 from nyctaxi_etl.config import settings
 from nyctaxi_etl.datasets import FIRST_MONTHS
+from nyctaxi_etl.errors import IncompleteRun, NycTaxiError
 from nyctaxi_etl.model import Color, Mode, select
 from nyctaxi_etl.places import lake_of, warehouse_of
-from nyctaxi_etl.report import LoadReport  # noqa: TC001 - as above
+from nyctaxi_etl.report import LoadReport
 from nyctaxi_etl.running import run_months
+from nyctaxi_etl.spelling import in_python
 from nyctaxi_etl.tasks import INGEST, UPLOAD, WAREHOUSE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from prefect.client.schemas.objects import State
+
     from nyctaxi_etl.commands import Command
     from nyctaxi_etl.model import Partition
     from nyctaxi_etl.pipeline import Job
     from nyctaxi_etl.report import PartitionResult
 
+    Month = Callable[[Partition], PartitionResult]
 
 _SOME = Field(min_length=1)
 
@@ -37,6 +44,18 @@ Colors = Annotated[list[Color], _SOME]
 Years = Annotated[list[Year], _SOME]
 Months = Annotated[list[MonthNumber], _SOME]
 Jobs = Annotated[int, Field(ge=1, le=64)]
+
+# Where Prefect logs what belongs to a flow run.
+_RUN_LOGS = "prefect.flow_runs"
+
+
+class _Asked(NamedTuple):
+    """Which months, and how many of them side by side."""
+
+    color: list[Color]
+    year: list[int]
+    months: list[int]
+    jobs: int
 
 
 @flow(name="log-plan", flow_run_name="plan {table}")
@@ -68,7 +87,7 @@ def ingest(  # noqa: PLR0913 - a flow's parameters are its form in Prefect's UI
     jobs: Jobs = 2,
     force: bool = False,
     data_dir: Path = Path("data"),
-) -> State[LoadReport]:
+) -> LoadReport:
     """Bring months of trips from a source into a warehouse, each atomically.
 
     Args:
@@ -83,12 +102,10 @@ def ingest(  # noqa: PLR0913 - a flow's parameters are its form in Prefect's UI
         data_dir: Folder for fetched files, rejects and the DuckDB file.
 
     Returns:
-        A completed state with the load report, or a failed one if a month failed or is missing.
+        The load report. Raises ``IncompleteRun``, which carries it, if a month failed or is missing.
     """
-    job = _job("ingest", source=source, to=to, table=table or "", force=force, data_dir=data_dir)
-    partitions = _plan(job, color, year, months)
-    month = pipeline.months(job, partitions, INGEST, warehouse_of)
-    return _finished(pipeline.report("ingest", job, run_months(partitions, month, jobs)))
+    given = {"source": source, "to": to, "table": table or "", "force": force, "data_dir": data_dir}
+    return _run("ingest", _Asked(color, year, months, jobs), given)
 
 
 @flow(name="upload", flow_run_name=_run_name, validate_parameters=True, persist_result=False)
@@ -104,7 +121,7 @@ def upload(  # noqa: PLR0913 - as above
     jobs: Jobs = 2,
     force: bool = False,
     data_dir: Path = Path("data"),
-) -> State[LoadReport]:
+) -> LoadReport:
     """Bring months of trips from a source into the lake, each atomically.
 
     Args:
@@ -120,12 +137,10 @@ def upload(  # noqa: PLR0913 - as above
         data_dir: Folder for fetched files and the lake.
 
     Returns:
-        A completed state with the load report, or a failed one if a month failed or is missing.
+        The load report. Raises ``IncompleteRun``, which carries it, if a month failed or is missing.
     """
-    job = _job("upload", source=source, lake=lake, mode=mode, raw=raw, force=force, data_dir=data_dir)
-    partitions = _plan(job, color, year, months)
-    month = uploading.months(job, partitions, UPLOAD, lake_of)
-    return _finished(pipeline.report("upload", job, run_months(partitions, month, jobs)))
+    given = {"source": source, "lake": lake, "mode": mode, "raw": raw, "force": force, "data_dir": data_dir}
+    return _run("upload", _Asked(color, year, months, jobs), given)
 
 
 @flow(name="warehouse", flow_run_name=_run_name, validate_parameters=True, persist_result=False)
@@ -141,7 +156,7 @@ def warehouse(  # noqa: PLR0913 - as above
     jobs: Jobs = 2,
     force: bool = False,
     data_dir: Path = Path("data"),
-) -> State[LoadReport]:
+) -> LoadReport:
     """Bring months of trips from the lake into a warehouse, each atomically.
 
     Args:
@@ -157,22 +172,38 @@ def warehouse(  # noqa: PLR0913 - as above
         data_dir: Folder of the lake and the DuckDB file.
 
     Returns:
-        A completed state with the load report, or a failed one if a month failed or is missing.
+        The load report. Raises ``IncompleteRun``, which carries it, if a month failed or is missing.
     """
-    job = _job("warehouse", lake=lake, to=to, table=table or "", mode=mode, force=force, data_dir=data_dir)
-    partitions = _plan(job, color, year, months)
-    month = warehousing.months(job, partitions, WAREHOUSE, lake_of, warehouse_of)
-    return _finished(pipeline.report("warehouse", job, run_months(partitions, month, jobs)))
+    given = {"lake": lake, "to": to, "table": table or "", "mode": mode, "force": force, "data_dir": data_dir}
+    return _run("warehouse", _Asked(color, year, months, jobs), given)
 
 
-def _job(command: Command, **given: Any) -> Job:
-    """Return the job of the parameters, put over the settings, for this flow run."""
-    return job_of(command, settings().model_copy(update=given), str(runtime.flow_run.id))
+def _run(command: "Command", asked: _Asked, given: dict[str, Any]) -> LoadReport:
+    """Do what the flow is for, and end it: what a user can mend is told in a line or two, without a traceback."""
+    logging.getLogger(_RUN_LOGS).addFilter(_without_traceback)
+    try:
+        job = job_of(command, settings().model_copy(update=given), str(runtime.flow_run.id))
+        partitions = _plan(job, asked)
+        month = _month(command, job, partitions)
+        report = pipeline.report(command, job, run_months(partitions, month, asked.jobs))
+    except NycTaxiError as error:
+        return _refused(error)
+    return _finished(report)
 
 
-def _plan(job: Job, color: list[Color], year: list[int], months: list[int]) -> tuple[Partition, ...]:
+def _month(command: "Command", job: "Job", partitions: "Sequence[Partition]") -> "Month":
+    """Return what brings one of the command's months to its place."""
+    if command == "ingest":
+        return pipeline.months(job, partitions, INGEST, warehouse_of)
+    if command == "upload":
+        return uploading.months(job, partitions, UPLOAD, lake_of)
+    return warehousing.months(job, partitions, WAREHOUSE, lake_of, warehouse_of)
+
+
+def _plan(job: "Job", asked: _Asked) -> "tuple[Partition, ...]":
     """Lay out the months, log them and those that are left out, and see that there is a place to work."""
-    partitions, notes = select(color, year, sorted(set(months)), FIRST_MONTHS, datetime.now(UTC).date())
+    today = datetime.now(UTC).date()
+    partitions, notes = select(asked.color, asked.year, sorted(set(asked.months)), FIRST_MONTHS, today)
     for note in notes:
         get_run_logger().info(note)
     places = dict.fromkeys(job.table_of(partition) if job.to else job.lake for partition in partitions)
@@ -181,7 +212,7 @@ def _plan(job: Job, color: list[Color], year: list[int], months: list[int]) -> t
     return partitions
 
 
-def _finished(report: LoadReport) -> State[LoadReport]:
+def _finished(report: LoadReport) -> LoadReport:
     """Leave the artifacts, log what was a bug, and end the run as the report says."""
     for partition, trace in report.traces.items():
         get_run_logger().error("%s: %s", partition, trace)
@@ -193,11 +224,48 @@ def _finished(report: LoadReport) -> State[LoadReport]:
             key=f"month-{str(result.partition).replace('/', '-')}", markdown=_month_markdown(result)
         )
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in report.totals["outcomes"].items())
-    finish = Failed if report.exit_code else Completed
-    return finish(message=outcomes, data=report)
+    if not report.exit_code:
+        return _ending(Completed(message=outcomes, data=report))
+    return _failed(IncompleteRun(outcomes, _why(report), report))
 
 
-def _cells(result: PartitionResult) -> dict[str, Any]:
+def _refused(error: NycTaxiError) -> LoadReport:
+    """End the run by an error that concerns all of it, in the words of the flow's parameters."""
+    told = type(error)(in_python(error.message), in_python(error.hint))
+    told.__cause__ = error
+    return _failed(told)
+
+
+def _failed(error: NycTaxiError) -> LoadReport:
+    get_run_logger().error(error.message)
+    if error.hint:
+        get_run_logger().error("Hint: %s", error.hint)
+    return _ending(Failed(message=error.message, data=error))
+
+
+def _ending(state: "State[Any]") -> LoadReport:
+    """Return a state as a flow returns it: Prefect gives the caller what is in it, or raises that."""
+    return cast("LoadReport", state)
+
+
+def _why(report: LoadReport) -> str:
+    """Return why the first month is not in, and how many others aren't."""
+    first, *others = [result for result in report.results if result.failure]
+    reason = in_python(f"{first.failure.message} {first.failure.hint}".rstrip()) if first.failure else ""
+    more = f" {len(others)} more: see the report." if others else ""
+    return f"{first.partition}: {reason}{more}"
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Say in a line what Prefect logs with a traceback, if it is an error of ours: its words tell what to do."""
+    error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+    if isinstance(error, NycTaxiError):
+        record.exc_info, record.exc_text = None, None
+        record.msg, record.args = f"{record.getMessage()}: {type(error).__name__}: {error}", ()
+    return True
+
+
+def _cells(result: "PartitionResult") -> dict[str, Any]:
     cells = result.as_dict()
     error = cells.pop("error")
     return {
@@ -208,6 +276,6 @@ def _cells(result: PartitionResult) -> dict[str, Any]:
     }
 
 
-def _month_markdown(result: PartitionResult) -> str:
+def _month_markdown(result: "PartitionResult") -> str:
     lines = [f"- {name}: {value}" for name, value in result.as_dict().items() if value not in (None, {}, [])]
     return "\n".join([f"# {result.partition}", "", *lines])

@@ -11,7 +11,7 @@ import typer
 
 from nyctaxi_etl import console
 from nyctaxi_etl.door import door, print_json, reaching_prefect
-from nyctaxi_etl.errors import UsageError
+from nyctaxi_etl.errors import IncompleteRun, NycTaxiError, UsageError
 from nyctaxi_etl.model import parse_colors, parse_months, parse_years, select
 
 if TYPE_CHECKING:
@@ -98,8 +98,15 @@ def _run_flow(request: Request) -> LoadReport:
         given = {name: getattr(settings, name) for name in taken}
         state = flow(**asked, **given, return_state=True)
         outcome: Any = state.result(raise_on_failure=False)
+    return _report_in(outcome)
+
+
+def _report_in(outcome: Any) -> LoadReport:
+    """Return the report that a flow ended with; an error that it was refused by is raised in the words of options."""
+    if isinstance(outcome, IncompleteRun):
+        return outcome.report
     if isinstance(outcome, BaseException):
-        raise outcome
+        raise outcome.__cause__ if isinstance(outcome.__cause__, NycTaxiError) else outcome
     report: LoadReport = outcome
     return report
 
