@@ -2,7 +2,6 @@
 
 What it repairs is where the emulator differs from BigQuery's documentation:
 
-- The values of query parameters reach a script (the emulator passes them to single statements only).
 - ``ALTER TABLE`` may add several columns (DuckDB beneath adds one at a time).
 - The id of a load job can be used once (the emulator runs the job again): 409.
 - A load from a missing object is answered with ``notFound`` (the emulator says ``invalid``).
@@ -28,7 +27,6 @@ PROJECT = "test-project"
 
 Json = dict[str, Any]
 
-_PARAMETER = re.compile(r"@(\w+)")
 _JOBS = re.compile(r"/jobs(\?.*)?$")
 
 
@@ -61,12 +59,6 @@ class Call:
     def sql(self) -> str:
         """The statements of a query job."""
         return str(self.body.get("configuration", {}).get("query", {}).get("query", ""))
-
-    @property
-    def parameters(self) -> dict[str, str | None]:
-        """The values of a query job's parameters by name."""
-        given = self.body.get("configuration", {}).get("query", {}).get("queryParameters", [])
-        return {one["name"]: one["parameterValue"].get("value") for one in given}
 
 
 @dataclass
@@ -172,16 +164,7 @@ def repaired(call: Call) -> Json:
         lambda found: "; ".join(found[1] + one for one in re.split(r", (?=ADD COLUMN)", found[2])),
         call.sql,
     )
-    if call.job == "script":
-        literals = {one["name"]: _literal(one) for one in query.pop("queryParameters", [])}
-        query["query"] = _PARAMETER.sub(lambda found: literals[found[1]], query["query"])
     return copy
-
-
-def _literal(parameter: Json) -> str:
-    kind, value = parameter["parameterType"]["type"], parameter["parameterValue"].get("value")
-    text = "NULL" if value is None else json.dumps(value, ensure_ascii=False)
-    return text if kind == "STRING" else f"CAST({text} AS {kind})"
 
 
 def refusal(status: int, reason: str, message: str) -> Answer:

@@ -1,4 +1,7 @@
-"""Google Cloud on the loopback: a bucket in fake-gcs-server, and a BigQuery that loads from the same files."""
+"""Google Cloud on the loopback: a bucket in fake-gcs-server, and a BigQuery that loads from the same files.
+
+Both are as people install them, with nothing in between that mends them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from google.cloud import bigquery
 from nyctaxi_etl.lakes.gcs import gcs_client
 from nyctaxi_etl.warehouses.bigquery import bigquery_client
 from support.bigquery import emulator
-from support.bigquery_proxy import PROJECT, proxied
+from support.bigquery_proxy import HOST, PROJECT
 from support.gcs import fake_gcs
 
 if TYPE_CHECKING:
@@ -74,5 +77,4 @@ def cloud(folder: Path) -> Iterator[Cloud]:
     with ExitStack() as stack:
         storage = stack.enter_context(fake_gcs(root))
         port = stack.enter_context(emulator(root, folder / "log"))
-        _, url = stack.enter_context(proxied(port))
-        yield Cloud(storage, url, root, "", "")
+        yield Cloud(storage, f"http://{HOST}:{port}", root, "", "")

@@ -226,9 +226,9 @@ class BigQuery:
 
     def _commit(self, dataset: Dataset, shares: Sequence[Share], run_id: str, event: Event) -> None:
         """Run the transaction, and say what its own check of the rows has found if that ended it."""
-        sql, parameters = transaction(dataset, shares, self._path(LEDGER_TABLE), run_id)
+        sql = transaction(dataset, shares, self._path(LEDGER_TABLE), run_id)
         try:
-            commit(self._jobs, sql, parameters, event)
+            commit(self._jobs, sql, event)
         except GoogleAPICallError as error:
             wrong = counted(text_of(error))
             if wrong and wrong.share < len(shares):

@@ -19,11 +19,10 @@ from nyctaxi_etl.progress import tell
 from nyctaxi_etl.warehouses.bigquery_errors import is_conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from nyctaxi_etl.progress import Event
     from nyctaxi_etl.warehouses.bigquery_jobs import Jobs
-    from nyctaxi_etl.warehouses.bigquery_sql import Parameter
 
 # Seconds between attempts at most, and half as many at least; two to four minutes in all. A month's transaction takes
 # some seconds, so that several processes which began together find a gap.
@@ -31,7 +30,7 @@ PAUSES = (1, 2, 4, 8, 16, 32, 60, 60, 60)
 _COMMITTING = Lock()
 
 
-def commit(jobs: Jobs, sql: str, parameters: Sequence[Parameter], event: Event) -> None:
+def commit(jobs: Jobs, sql: str, event: Event) -> None:
     """Run a transaction to its end, once for each of ``PAUSES`` and once more while others' changes cancel it.
 
     Raises what Google's library does.
@@ -39,7 +38,7 @@ def commit(jobs: Jobs, sql: str, parameters: Sequence[Parameter], event: Event) 
     for pause in PAUSES:
         try:
             with _turn(event):
-                jobs.query(sql, parameters, event)
+                jobs.query(sql, event)
         except GoogleAPICallError as error:
             if not is_conflict(error):
                 raise
@@ -47,7 +46,7 @@ def commit(jobs: Jobs, sql: str, parameters: Sequence[Parameter], event: Event) 
             return
         _rest(random.randint(max(1, pause // 2), pause), event)  # noqa: S311 - no secret: two are not to meet again
     with _turn(event):
-        jobs.query(sql, parameters, event)
+        jobs.query(sql, event)
 
 
 @contextmanager

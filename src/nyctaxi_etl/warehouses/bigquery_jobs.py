@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
     from nyctaxi_etl.schema import Column
-    from nyctaxi_etl.warehouses.bigquery_sql import Parameter
 
 _REQUEST_SECONDS = 60.0
 _POLL_SECONDS = (0.1, 1.0)
@@ -142,16 +141,12 @@ class Jobs:
         """List a table's rows, which is free."""
         return self._client.list_rows(table, **self._again)
 
-    def query(
-        self, sql: str, parameters: Sequence[Parameter] = (), event: Event | None = None
-    ) -> list[tuple[Any, ...]]:
+    def query(self, sql: str, event: Event | None = None) -> list[tuple[Any, ...]]:
         """Run a statement or a script to its end, telling ``event`` meanwhile, and return its rows.
 
         If the wait is broken off, so is the query.
         """
-        config = self._config(
-            query_parameters=[bigquery.ScalarQueryParameter(p.name, p.type, p.value) for p in parameters]
-        )
+        config = self._config()
         if self._max_bytes is not None:
             config.maximum_bytes_billed = self._max_bytes
         job = self._start(sql, config)

@@ -1,14 +1,14 @@
 """What is said to BigQuery when a month goes in: one transaction, of which every statement touches one month.
 
-Text only; nothing here speaks to anyone. Values are query parameters, names are quoted, and the month is a literal,
-so that BigQuery reads no other partition.
+Text only; nothing here speaks to anyone. Names are quoted, values are literals: of the month, so that BigQuery reads no
+other partition; of the ledger's, because the emulators that people have take no query parameters in a script.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from nyctaxi_etl.ledger import KEY, LEDGER, entry
 from nyctaxi_etl.schema import FILE_MONTH, condition, quote
@@ -43,19 +43,17 @@ class Share(NamedTuple):
     created: datetime
 
 
-class Parameter(NamedTuple):
-    """A named query parameter."""
-
-    name: str
-    type: str
-    value: Any
-
-
 class Counted(NamedTuple):
     """So many rows are in the table of that share (its position) when the transaction is about to end."""
 
     share: int
     rows: int
+
+
+def literal(value: object, kind: str) -> str:
+    """Return a value of a BigQuery type as SQL has it. JSON writes texts as BigQuery does."""
+    text = "NULL" if value is None else json.dumps(str(value), ensure_ascii=False)
+    return text if kind == "STRING" and value is not None else f"CAST({text} AS {kind})"
 
 
 def tick(name: str) -> str:
@@ -96,22 +94,19 @@ def moves(dataset: Dataset, share: Share) -> tuple[str, str]:
     return delete, f"INSERT INTO {share.path} ({names}, {tick(FILE_MONTH.name)}) {rows}"
 
 
-def transaction(
-    dataset: Dataset, shares: Sequence[Share], ledger: str, run_id: str
-) -> tuple[str, tuple[Parameter, ...]]:
+def transaction(dataset: Dataset, shares: Sequence[Share], ledger: str, run_id: str) -> str:
     """Return the script that replaces the month in every table of ``shares`` and their rows in ``ledger``.
 
     An error in it ends the script before the commit, which rolls everything back; wrong counts are such an error. The
     ledger, which every month changes, comes first: a conflict about it ends the script before the rows are paid for.
     """
-    forgotten, moved, parameters = [], [], []
+    forgotten, moved = [], []
     for index, share in enumerate(shares):
-        forget, record = _record(ledger, index)
+        forget, record = _record(ledger, share, run_id)
         forgotten.append(forget)
         moved += [*moves(dataset, share), _check(share, index), record]
-        parameters += _parameters(share, run_id, index)
     statements = ("BEGIN TRANSACTION", *forgotten, *moved, "COMMIT TRANSACTION")
-    return ";\n".join(statements) + ";", tuple(parameters)
+    return ";\n".join(statements) + ";"
 
 
 def counted(text: str) -> Counted | None:
@@ -132,30 +127,25 @@ def add_columns(path: str, columns: Iterable[Column]) -> str:
 
 def _check(share: Share, index: int) -> str:
     words = f"FORMAT('nyctaxi counted %d rows in table {index} of the transaction', COUNT(*))"
-    expected = f"@rows_read_{index} - @rows_rejected_{index}"
+    expected = share.staged.rows_read - share.staged.rows_rejected
     return (
         f"SELECT IF(COUNT(*) = {expected}, COUNT(*), ERROR({words})) "  # noqa: S608 - names are quoted
         f"FROM {share.path} WHERE {month_is(share.staged.partition.month)}"
     )
 
 
-def _record(ledger: str, index: int) -> tuple[str, str]:
-    values = ", ".join(_NOW if column.name == "loaded_at" else f"@{column.name}_{index}" for column in LEDGER)
-    table, month = (f"{tick(name)} = @{name}_{index}" for name in KEY)
+def _record(ledger: str, share: Share, run_id: str) -> tuple[str, str]:
+    row = entry(share.table, share.staged, run_id, now())
+    texts = {
+        column.name: _NOW if column.name == "loaded_at" else literal(value, column.types.bigquery)
+        for column, value in zip(LEDGER, row.values(), strict=True)
+    }
+    table, month = (f"{tick(name)} = {texts[name]}" for name in KEY)
+    before = f"{tick('loaded_at')} < {literal(share.created, 'DATETIME')}"
     return (
-        f"DELETE FROM {ledger} WHERE {table} AND ({month} OR {tick('loaded_at')} < @created_{index})",  # noqa: S608 - names are quoted
-        f"INSERT INTO {ledger} ({_names(LEDGER)}) VALUES ({values})",  # noqa: S608 - names are quoted
+        f"DELETE FROM {ledger} WHERE {table} AND ({month} OR {before})",  # noqa: S608 - names are quoted
+        f"INSERT INTO {ledger} ({_names(LEDGER)}) VALUES ({', '.join(texts.values())})",  # noqa: S608 - names are quoted
     )
-
-
-def _parameters(share: Share, run_id: str, index: int) -> list[Parameter]:
-    values = entry(share.table, share.staged, run_id, now()).values()
-    row = [
-        Parameter(f"{column.name}_{index}", column.types.bigquery, value)
-        for column, value in zip(LEDGER, values, strict=True)
-        if column.name != "loaded_at"
-    ]
-    return [*row, Parameter(f"created_{index}", "DATETIME", share.created)]
 
 
 def _names(columns: Iterable[Column]) -> str:

@@ -114,7 +114,7 @@ def _in_bigquery(warehouse: BigQuery, table: str, columns: Sequence[Column], row
         count = f"SELECT IF(COUNT(*) = {rows.num_rows}, COUNT(*), ERROR('rows are missing')) FROM {path}"  # noqa: S608 - names are quoted
         insert = f"INSERT INTO {path} ({_names(columns, '`')}) VALUES {values}"  # noqa: S608 - names are quoted
         script = ("BEGIN TRANSACTION", f"DELETE FROM {path} WHERE TRUE", insert, count, "COMMIT TRANSACTION")  # noqa: S608 - names are quoted
-        commit(jobs, ";\n".join(script) + ";", (), Event(cast("Partition", table), "load", 0, rows.num_rows))
+        commit(jobs, ";\n".join(script) + ";", Event(cast("Partition", table), "load", 0, rows.num_rows))
         return _check_rows(table, int(jobs.query(f"SELECT COUNT(*) FROM {path}")[0][0]), rows)  # noqa: S608 - names are quoted
 
 
