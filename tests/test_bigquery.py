@@ -35,7 +35,7 @@ from nyctaxi_etl.errors import (
     WarehouseError,
 )
 from nyctaxi_etl.extract import fetch
-from nyctaxi_etl.ledger import LEDGER_TABLE, LedgerRow
+from nyctaxi_etl.ledger import LEDGER, LEDGER_TABLE, LedgerRow
 from nyctaxi_etl.model import Color, Month, Partition
 from nyctaxi_etl.progress import Event, listening
 from nyctaxi_etl.schema import Column, Predicate, Rule
@@ -45,7 +45,7 @@ from nyctaxi_etl.warehouses import table_columns
 from nyctaxi_etl.warehouses.bigquery import BigQuery, bigquery_client, uri_of_staged
 from nyctaxi_etl.warehouses.bigquery_commit import PAUSES
 from nyctaxi_etl.warehouses.bigquery_errors import understood
-from nyctaxi_etl.warehouses.bigquery_jobs import Jobs
+from nyctaxi_etl.warehouses.bigquery_jobs import Jobs, fields
 from nyctaxi_etl.warehouses.bigquery_places import datasets_near, is_near
 from nyctaxi_etl.warehouses.bigquery_sql import counted, literal
 from nyctaxi_etl.warehouses.lookup import replace_lookup
@@ -235,6 +235,36 @@ def test_the_ledger_row_tells_all(place: Place, tmp_path: Path) -> None:
         run_id="a \\ \"run\" of 'mine'",
     )
     assert row.holds(staged.raw, TRIPS)
+
+
+@pytest.mark.usefixtures("old")
+def test_the_ledger_tells_what_a_month_replaced(place: Place, tmp_path: Path) -> None:
+    """Its source and its rows, of each table."""
+    staged = stage_rows(tmp_path, "2021-01", trips([8, 9]))
+    place.put(replace(staged, raw=replace(staged.raw, source="tlc")), run_id="new")
+    assert [(row.replaced_source, row.replaced_rows) for row in place.ledger()] == [("folder", 3), ("", 0)]
+    place.put(staged, raw_table="trips_raw", run_id="newest")
+    assert [(row.replaced_source, row.replaced_rows) for row in place.ledger()] == [("tlc", 2), ("", 0)]
+    assert [(row.replaced_source, row.replaced_rows) for row in place.ledger("trips_raw")] == [("", 0)]
+
+
+@pytest.mark.usefixtures("old")
+def test_a_ledger_of_an_older_version(place: Place, tmp_path: Path) -> None:
+    """It is read without the columns that came later, gets them with the next load, and keeps what it says."""
+    before, columns = place.ledger(), [column for column in LEDGER if not column.name.startswith("replaced_")]
+    names = ", ".join(column.name for column in columns)
+    place.query(f"CREATE TABLE kept AS SELECT {names} FROM {LEDGER_TABLE}")
+    place.query(f"DROP TABLE {LEDGER_TABLE}")
+    older = bigquery.Table(f"{PROJECT}.{place.dataset}.{LEDGER_TABLE}", schema=fields(columns))
+    older.description = "nyctaxi ledger: one row for every month that a table of this dataset holds"
+    place.client().create_table(older)
+    place.query(f"INSERT INTO {LEDGER_TABLE} ({names}) SELECT {names} FROM kept")
+    assert place.ledger() == before
+    place.put(stage_rows(tmp_path, "2021-01", trips([9])))
+    # The emulator goes on describing a table as it was made, so its rows are asked for by a query.
+    told = place.query(f"SELECT replaced_source, replaced_rows FROM {LEDGER_TABLE} ORDER BY file_month")
+    assert told == [("folder", 3), (None, None)]
+    assert place.ledger()[1] == before[1]
 
 
 @pytest.mark.usefixtures("old")

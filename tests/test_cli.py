@@ -42,7 +42,7 @@ HEAVY = (
 KEYS = ["command", "source", "destination", "results", "totals", "exit_code"]
 RESULT_KEYS = [
     *("partition", "color", "month", "outcome", "table", "rows_read", "rows_rejected", "rows_loaded"),
-    *("flags", "unknown_columns", "bytes", "seconds", "error"),
+    *("flags", "unknown_columns", "bytes", "seconds", "error", "replaced"),
 ]
 SECRET = "s3cr3t-pw"  # noqa: S105 - nobody's
 FOLDER = ("--source", "source")

@@ -62,6 +62,7 @@ def test_the_dictionary_is_the_contract() -> None:
                 "bytes": 25_031_880,
                 "seconds": 3.142,
                 "error": None,
+                "replaced": None,
             },
             {
                 "partition": "yellow/2021-02",
@@ -77,6 +78,7 @@ def test_the_dictionary_is_the_contract() -> None:
                 "bytes": 0,
                 "seconds": 1.0,
                 "error": {"type": "CorruptFile", "message": "It is cut off.", "hint": "Fetch it again."},
+                "replaced": None,
             },
         ],
         "totals": {

@@ -130,6 +130,30 @@ def test_the_ledger_row_tells_all(place: Place, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("old")
+def test_the_ledger_tells_what_a_month_replaced(place: Place, tmp_path: Path) -> None:
+    """Its source and its rows; what the same run tries again, replaces what the first attempt did."""
+    staged = stage_rows(tmp_path, "2021-01", trips([8, 9]))
+    real = replace(staged, raw=replace(staged.raw, source="tlc"))
+    for _ in range(2):
+        put(place, real, run_id="new")
+        assert [(row.replaced_source, row.replaced_rows) for row in ledger(place)] == [("folder", 3), ("", 0)]
+    put(place, staged, run_id="newest")
+    assert [(row.replaced_source, row.replaced_rows) for row in ledger(place)] == [("tlc", 2), ("", 0)]
+
+
+@pytest.mark.usefixtures("old")
+def test_a_ledger_of_an_older_version(place: Place, tmp_path: Path) -> None:
+    """It is read without the columns that came later, gets them with the next load, and keeps what it says."""
+    before = ledger(place)
+    for column in ("replaced_source", "replaced_rows"):
+        place.by_hand(f"ALTER TABLE {LEDGER_TABLE} DROP COLUMN {column}")
+    assert ledger(place) == before
+    put(place, stage_rows(tmp_path, "2021-01", trips([9])))
+    (january, february) = ledger(place)
+    assert (january.replaced_source, january.replaced_rows, february) == ("folder", 3, before[1])
+
+
+@pytest.mark.usefixtures("old")
 def test_twice_is_once(place: Place, tmp_path: Path) -> None:
     """A month replaced again is the new one alone, in the table and in the ledger; the other month stays."""
     for _ in range(2):

@@ -272,6 +272,7 @@ def _cells(result: "PartitionResult") -> dict[str, Any]:
         **cells,
         "flags": str(cells["flags"]),
         "unknown_columns": ", ".join(cells["unknown_columns"]),
+        "replaced": result.replaced and result.replaced.source,
         "error": error and error["message"],
     }
 

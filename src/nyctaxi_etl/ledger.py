@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
+from nyctaxi_etl.errors import WarehouseError
 from nyctaxi_etl.schema import Column
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
     from datetime import date, datetime
 
     from nyctaxi_etl.model import RawFile, Stage
@@ -32,8 +34,12 @@ LEDGER = (
     Column("unknown_columns", "text", about="Published columns that nothing is declared for, with commas between."),
     Column("loaded_at", "time", about="When the month was loaded, UTC."),
     Column("run_id", "text", about="The Prefect flow run, or a random id with --direct."),
+    Column("replaced_source", "text", about="Source of the month that this load replaced, empty if there was none."),
+    Column("replaced_rows", "total", about="Rows that the table had of the month that this load replaced."),
 )
 KEY = ("table_name", "file_month")
+# Ledgers of before 2025-12 lack these: they get them with the next load, and are read without them.
+_LATER = frozenset({"replaced_source", "replaced_rows"})
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,16 @@ class LedgerRow:
     unknown_columns: str
     loaded_at: datetime
     run_id: str
+    replaced_source: str = ""
+    replaced_rows: int = 0
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> LedgerRow:
+        """Make a row of what a ledger has, by column. Raises ``WarehouseError`` as ``lacking`` does."""
+        lacking(values)
+        told: dict[str, Any] = {field.name: values.get(field.name) for field in fields(cls)}
+        # Null where an older version of nyctaxi loaded the month.
+        return cls(**{name: value for name, value in told.items() if value is not None or name not in _LATER})
 
     def values(self) -> tuple[object, ...]:
         """Return the fields' values in the order of the ledger's columns."""
@@ -66,6 +82,27 @@ class LedgerRow:
         """Tell whether the same bytes were loaded under the same declaration and rules."""
         known = (self.source_sha256, self.dataset_version, self.rules)
         return known == (raw.sha256, dataset.version, dataset.rules_id)
+
+
+def lacking(names: Collection[str]) -> tuple[Column, ...]:
+    """Return the columns that a ledger made by an older version lacks.
+
+    Raises ``WarehouseError`` for a table of this name that is no ledger of nyctaxi's.
+    """
+    missing = tuple(column for column in LEDGER if column.name not in names)
+    if any(column.name not in _LATER for column in missing):
+        message = f"There is a table {LEDGER_TABLE} that is not nyctaxi's ledger."
+        raise WarehouseError(message, "It is left as it is: rename it, or load into another database.")
+    return missing
+
+
+def succeeding(row: LedgerRow, old: LedgerRow | None) -> LedgerRow:
+    """Return the row with what it replaces; a second attempt of one run replaces what the first one did."""
+    if old is None:
+        return row
+    if old.run_id == row.run_id:
+        return replace(row, replaced_source=old.replaced_source, replaced_rows=old.replaced_rows)
+    return replace(row, replaced_source=old.source, replaced_rows=old.rows_loaded)
 
 
 def entry(table: str, staged: Stage, run_id: str, loaded_at: datetime) -> LedgerRow:

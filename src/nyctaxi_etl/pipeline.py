@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from nyctaxi_etl.datasets import DATASETS
-from nyctaxi_etl.errors import Bug, CorruptFile, NotPublished, NycTaxiError, Transient, UsageError
+from nyctaxi_etl.errors import Bug, CorruptFile, NotPublished, NycTaxiError, Transient, UsageError, WarehouseError
 from nyctaxi_etl.lakes import CHUNK_BYTES, conformed_key, trips_key
 from nyctaxi_etl.model import Mode, Staged
 from nyctaxi_etl.progress import Event, tell
-from nyctaxi_etl.report import Failure, LoadReport, PartitionResult
+from nyctaxi_etl.report import Failure, LoadReport, PartitionResult, Replaced
+from nyctaxi_etl.sources import SAMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,6 +35,8 @@ Result = TypeVar("Result")
 # An address that begins so names a block of Prefect's.
 BLOCK = "block:"
 LOAD_ATTEMPTS = 4
+# How many months a message names of many.
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,7 @@ def load(job: Job, staged: Stage, open_warehouse: Callable[[Job], Warehouse]) ->
             keep_rejects(staged, job.data_dir / "rejects")
         try:
             with open_warehouse(job) as warehouse:
+                keep_real_now(job, staged, warehouse)
                 table, dataset = job.table_of(staged.partition), DATASETS[staged.partition.color]
                 return warehouse.replace(table, dataset, staged, job.run_id)
         except CorruptFile:
@@ -233,7 +237,34 @@ def months(
 ) -> Callable[[Partition], PartitionResult]:
     """Ask the warehouse what it holds, and return what brings one of these months into it."""
     ledger = held(job, partitions, open_warehouse)
+    keep_real(job, ((partition, job.source.name, row.source) for partition, row in ledger.items()))
     return lambda partition: ingest_month(job, partition, steps, ledger.get(partition))
+
+
+def keep_real(job: Job, moves: Iterable[tuple[Partition, str, str]]) -> None:
+    """Refuse months of the sample in place of real ones, unless forced; each with its new source and its old one.
+
+    Raises ``UsageError``: nothing has been moved yet.
+    """
+    over = (f"{partition} ({old})" for partition, new, old in moves if new == SAMPLE != old)
+    lost = list(dict.fromkeys(over))
+    if lost and not job.force:
+        more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+        message = f"Made-up rows (source sample) would replace real ones: {', '.join(lost[:_NAMED])}{more}."
+        hint = "Put them elsewhere (another table, data folder or lake); --force replaces the real ones all the same."
+        raise UsageError(message, hint)
+
+
+def keep_real_now(job: Job, staged: Stage, warehouse: Warehouse) -> None:
+    """Refuse as ``keep_real`` does, if another run has loaded the real month meanwhile. Raises ``WarehouseError``."""
+    if staged.raw.source != SAMPLE or job.force:
+        return
+    partition, table = staged.partition, job.table_of(staged.partition)
+    rows = (row for row in warehouse.loaded(table) if row.file_month == partition.month.first_day)
+    for row in rows:
+        if row.source != SAMPLE and row.color == partition.color:
+            message = f"{partition}: meanwhile another run has loaded it from {row.source} into {table}."
+            raise WarehouseError(message, "Made-up rows don't replace real ones; --force does it all the same.")
 
 
 def ingest_month(job: Job, partition: Partition, steps: Steps, row: LedgerRow | None) -> PartitionResult:
@@ -277,6 +308,7 @@ def _ingest(
         staged = steps.transform(job, raw, folder)
         rows = steps.load(job, staged)
     result = _counted(blank, (staged.rows_read, staged.rows_rejected, rows), raw)
+    result = replace(result, source=raw.source, replaced=Replaced.of(row))
     return replace(result, outcome="loaded", flags=staged.flags, unknown_columns=staged.unknown_columns)
 
 

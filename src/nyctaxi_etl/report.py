@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from nyctaxi_etl.amounts import size
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nyctaxi_etl.errors import NycTaxiError
+    from nyctaxi_etl.facts import Facts
+    from nyctaxi_etl.ledger import LedgerRow
     from nyctaxi_etl.model import Partition
 
 Outcome = Literal["planned", "loaded", "unchanged", "missing", "failed"]
@@ -51,11 +53,26 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Replaced:
+    """What was there of a month before it was loaded: where it came from, and its counts."""
+
+    source: str
+    rows_read: int
+    rows_rejected: int
+    rows_loaded: int
+
+    @classmethod
+    def of(cls, old: LedgerRow | Facts | None) -> Replaced | None:
+        """Take what a report needs of what the ledger, or the lake, said before."""
+        return cls(old.source, old.rows_read, old.rows_rejected, old.rows_loaded) if old else None
+
+
+@dataclass(frozen=True)
 class PartitionResult:
     """What became of one month.
 
     ``bytes`` is the size of the published file, ``started`` when its work began, in seconds since 1970, and ``seconds``
-    how long it took.
+    how long it took. ``source`` is where it came from, ``replaced`` what was there before; both of a month loaded.
     """
 
     partition: Partition
@@ -70,6 +87,8 @@ class PartitionResult:
     seconds: float = 0.0
     failure: Failure | None = None
     started: float = 0.0
+    source: str = ""
+    replaced: Replaced | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as the contract's JSON object."""
@@ -88,6 +107,7 @@ class PartitionResult:
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
             "error": failure and {"type": failure.type, "message": failure.message, "hint": failure.hint},
+            "replaced": self.replaced and asdict(self.replaced),
         }
 
     def as_row(self) -> tuple[str, ...]:
@@ -99,6 +119,11 @@ class PartitionResult:
     def notes(self) -> tuple[Note, ...]:
         """Return what a reader should know beside the numbers: why it failed, what was flagged, unknown columns."""
         notes = [self._reason(self.failure)] if self.failure else []
+        old = self.replaced
+        if old and (old.source != self.source or old.rows_loaded != self.rows_loaded):
+            counts = f"{self.rows_loaded:,} rows, {old.rows_loaded:,} before ({self.rows_loaded - old.rows_loaded:+,})"
+            text = f"the month of {old.source} was replaced by that of {self.source}: {counts}"
+            notes.append(Note(self.partition, text))
         if self.flags:
             notes.append(
                 Note(

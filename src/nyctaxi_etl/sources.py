@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 TLC_URL = "https://d37ci6vzurychx.cloudfront.net"
 DATATALKS_URL = "https://github.com/DataTalksClub/nyc-tlc-data/releases/download"
 
+SAMPLE = "sample"
+_NAMES = frozenset({"tlc", "datatalks", SAMPLE, "folder"})
+
 _TLC_KEYS = ("trip-data/{stem}.parquet",)
 _DATATALKS_KEYS = ("{color}/{stem}.csv.gz",)
 # In a folder: itself, then {color}/, then trip-data/; in each, Parquet before csv.gz before csv.
@@ -58,8 +61,8 @@ def resolve(text: str, tlc_url: str = TLC_URL, datatalks_url: str = DATATALKS_UR
 
     Raises ``UsageError`` for a folder that isn't there and a URL that holds a password or a query.
     """
-    if text == "sample":
-        return Source("sample", "", ())
+    if text == SAMPLE:
+        return Source(SAMPLE, "", ())
     if text == "tlc":
         return Source("tlc", _base_url(tlc_url), _TLC_KEYS)
     if text == "datatalks":
@@ -67,7 +70,9 @@ def resolve(text: str, tlc_url: str = TLC_URL, datatalks_url: str = DATATALKS_UR
         return Source("datatalks", _base_url(datatalks_url), _DATATALKS_KEYS, course)
     if "://" in text:
         url = _base_url(text)
-        return Source(urlsplit(url).netloc, url, (*_TLC_KEYS, *_DATATALKS_KEYS, *_FOLDER_KEYS[:3]))
+        host = urlsplit(url).netloc
+        # A host may be called as a source is: the ledger must tell the two apart.
+        return Source(url if host in _NAMES else host, url, (*_TLC_KEYS, *_DATATALKS_KEYS, *_FOLDER_KEYS[:3]))
     return Source("folder", str(_folder(text)), _FOLDER_KEYS)
 
 

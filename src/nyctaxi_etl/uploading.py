@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from nyctaxi_etl.facts import Facts, raw_facts
 from nyctaxi_etl.lakes import raw_key, rejects_key
 from nyctaxi_etl.model import Mode
-from nyctaxi_etl.pipeline import again, extract, on_disk, settled, staging, transform
+from nyctaxi_etl.pipeline import again, extract, keep_real, on_disk, settled, staging, transform
+from nyctaxi_etl.report import Replaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -81,6 +82,7 @@ def months(
 ) -> Callable[[Partition], PartitionResult]:
     """Ask the lake what it holds, and return what brings one of these months into it."""
     known = held(job, partitions, open_lake)
+    keep_real(job, ((partition, job.source.name, facts.source) for partition, facts in known.items()))
     return lambda partition: upload_month(job, partition, steps, known.get(partition))
 
 
@@ -113,7 +115,8 @@ def _upload(
     with staging(job, partition) as folder:
         staged = steps.transform(job, raw, folder)
         steps.put(job, staged)
-    return replace(counted(blank, Facts.of(staged)), outcome="loaded")
+    result = replace(counted(blank, Facts.of(staged)), outcome="loaded")
+    return replace(result, source=raw.source, replaced=Replaced.of(known))
 
 
 def _has_more_rejects(job: Job, lake: Lake, staged: Staged) -> bool:

@@ -13,11 +13,12 @@ from nyctaxi_etl.datasets import DATASETS
 from nyctaxi_etl.errors import LakeError, NotPublished
 from nyctaxi_etl.facts import Facts
 from nyctaxi_etl.model import Mode
-from nyctaxi_etl.pipeline import again, held, loads_by_uri, on_disk, settled, staging
+from nyctaxi_etl.pipeline import again, held, keep_real, keep_real_now, loads_by_uri, on_disk, settled, staging
+from nyctaxi_etl.report import Replaced
 from nyctaxi_etl.uploading import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from nyctaxi_etl.lakes import Lake
     from nyctaxi_etl.ledger import LedgerRow
@@ -69,6 +70,7 @@ def load(job: Job, staged: Staged, open_warehouse: Callable[[Job], Warehouse]) -
     table, dataset = job.table_of(staged.partition), DATASETS[staged.partition.color]
     raw_table = table + RAW if job.mode == Mode.ELT else None
     with open_warehouse(job) as warehouse:
+        keep_real_now(job, staged, warehouse)
         return warehouse.replace(table, dataset, staged, job.run_id, raw_table=raw_table)
 
 
@@ -111,7 +113,16 @@ def months(
 ) -> Callable[[Partition], PartitionResult]:
     """Ask lake and warehouse what they hold, and return what brings one of these months from the one to the other."""
     found = look(job, partitions, open_lake, open_warehouse)
+    keep_real(job, _moves(found))
     return lambda partition: warehouse_month(job, partition, steps, found[partition])
+
+
+def _moves(found: Mapping[Partition, Found]) -> Iterator[tuple[Partition, str, str]]:
+    """Yield, of each month that is here and there, where the lake's came from and where each table's did."""
+    for partition, one in found.items():
+        facts = Facts.read(one.texts)
+        rows = (row for row in (one.row, one.raw_row) if row)
+        yield from ((partition, facts.source, row.source) for row in rows if facts)
 
 
 def warehouse_month(job: Job, partition: Partition, steps: Steps, found: Found) -> PartitionResult:
@@ -144,7 +155,8 @@ def _bring(job: Job, partition: Partition, steps: Steps, found: Found, blank: Pa
         staged = steps.get(job, partition, found, folder)
         rows = steps.load(job, staged)
     facts = Facts.of(staged)
-    return replace(_with(blank, facts, facts.rows_read - rows, rows), outcome="loaded")
+    result = replace(_with(blank, facts, facts.rows_read - rows, rows), outcome="loaded")
+    return replace(result, source=facts.source, replaced=Replaced.of(found.row))
 
 
 def _with(blank: PartitionResult, facts: Facts, rejected: int, loaded: int) -> PartitionResult:

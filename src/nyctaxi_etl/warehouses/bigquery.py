@@ -16,7 +16,7 @@ from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import bigquery
 
 from nyctaxi_etl.errors import NycTaxiError, Transient, UsageError, WarehouseError
-from nyctaxi_etl.ledger import LEDGER, LEDGER_TABLE, LedgerRow
+from nyctaxi_etl.ledger import LEDGER, LEDGER_TABLE, LedgerRow, lacking
 from nyctaxi_etl.model import Staged
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.schema import FILE_MONTH
@@ -38,7 +38,7 @@ from nyctaxi_etl.warehouses.bigquery_sql import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
     from types import TracebackType
     from typing import Self
@@ -111,10 +111,8 @@ class BigQuery:
                 return ()
             for one in (here, ledger):
                 refuse_expiring_table(one)
-            names = [column.name for column in LEDGER]
-            rows = [LedgerRow(*(row[name] for name in names)) for row in self._jobs.rows(ledger)]
-        mine = (row for row in rows if row.table_name == table and row.loaded_at >= _created(here))
-        return tuple(sorted(mine, key=lambda row: row.file_month))
+            rows = self._ledger_rows(ledger, {table: _created(here)})
+        return tuple(sorted(rows, key=lambda row: row.file_month))
 
     def replace(self, table: str, dataset: Dataset, staged: Stage, run_id: str, raw_table: str | None = None) -> int:
         """Replace one month of ``table``: see ``Warehouse.replace``.
@@ -136,13 +134,16 @@ class BigQuery:
         with self._jobs.speaking():
             self._jobs.locate(*self._locations)
             self._jobs.refuse_expiring()
-            self._prepare_ledger()
+            ledger = self._prepare_ledger()
             tables = {name: self._prepare(name, dataset) for name in names}
+            day = staged.partition.month.first_day
+            olds = {row.table_name: row for row in self._ledger_rows(ledger, tables) if row.file_month == day}
         staging = self._staging_name(names[0], staged, uri, generation)
         event = Event(staged.partition, "load", 0, staged.rows_loaded)
         with self._cleared(staging):
             self._jobs.load(uri, staging, dataset.columns, staged.rows_loaded, event)
             shares = self._shares(tables, dataset, staged, staging)
+            shares = tuple(share._replace(old=olds.get(share.table)) for share in shares)
             self._check_bytes(dataset, shares, staging)
             self._commit(dataset, shares, run_id, event)
         tell(replace(event, done=staged.rows_loaded))
@@ -180,7 +181,13 @@ class BigQuery:
             self._jobs.query(add_columns(self._path(name), (c for c in columns if c.name in lacking)))
         return _created(found)
 
-    def _prepare_ledger(self) -> None:
+    def _ledger_rows(self, ledger: bigquery.Table, made: Mapping[str, datetime]) -> list[LedgerRow]:
+        """Return what the ledger says of tables that were made at these times; older rows are of others."""
+        names = [field.name for field in ledger.schema]
+        rows = [LedgerRow.read({name: row[name] for name in names}) for row in self._jobs.rows(ledger)]
+        return [row for row in rows if row.table_name in made and row.loaded_at >= made[row.table_name]]
+
+    def _prepare_ledger(self) -> bigquery.Table:
         found = self._jobs.table(LEDGER_TABLE)
         if found is None:
             fresh = bigquery.Table(self._jobs.dataset.table(LEDGER_TABLE), schema=fields(LEDGER))
@@ -190,6 +197,10 @@ class BigQuery:
             message = f"There is a table {LEDGER_TABLE} that is not nyctaxi's ledger."
             raise WarehouseError(message, "It is left as it is: rename it, or load into another dataset.")
         refuse_expiring_table(found)
+        gained = lacking({field.name for field in found.schema})
+        if gained:
+            self._jobs.query(add_columns(self._path(LEDGER_TABLE), gained))
+        return found
 
     def _staging_name(self, table: str, staged: Staged, uri: str, generation: str) -> str:
         """Name the staging table by what is in it, so that loads of other content never meet there."""

@@ -10,7 +10,7 @@ import json
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from nyctaxi_etl.ledger import KEY, LEDGER, entry
+from nyctaxi_etl.ledger import KEY, LEDGER, entry, succeeding
 from nyctaxi_etl.schema import FILE_MONTH, condition, quote
 from nyctaxi_etl.warehouses import now
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
+    from nyctaxi_etl.ledger import LedgerRow
     from nyctaxi_etl.model import Month, Staged
     from nyctaxi_etl.schema import Column, Dataset
 
@@ -32,7 +33,7 @@ class Share(NamedTuple):
 
     ``path`` and ``source`` are quoted names, ``created`` is when the table was made (server's time, UTC without a
     zone): what the ledger says of a table that stood here before counts for nothing. ``staged`` says how many rows
-    are to be there in the end.
+    are to be there in the end, ``old`` what the ledger said of the month so far.
     """
 
     table: str
@@ -41,6 +42,7 @@ class Share(NamedTuple):
     where: str
     staged: Staged
     created: datetime
+    old: LedgerRow | None = None
 
 
 class Counted(NamedTuple):
@@ -135,7 +137,7 @@ def _check(share: Share, index: int) -> str:
 
 
 def _record(ledger: str, share: Share, run_id: str) -> tuple[str, str]:
-    row = entry(share.table, share.staged, run_id, now())
+    row = succeeding(entry(share.table, share.staged, run_id, now()), share.old)
     texts = {
         column.name: _NOW if column.name == "loaded_at" else literal(value, column.types.bigquery)
         for column, value in zip(LEDGER, row.values(), strict=True)

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from nyctaxi_etl.errors import UsageError
-from nyctaxi_etl.ledger import KEY, LEDGER, LEDGER_TABLE, LedgerRow, entry
+from nyctaxi_etl.ledger import KEY, LEDGER, LEDGER_TABLE, LedgerRow, entry, lacking, succeeding
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.schema import FILE_MONTH, quote
 from nyctaxi_etl.stagefile import batches, schema_of
@@ -76,8 +76,7 @@ class DuckDB:
             tables = _tables(connection)
             if LEDGER_TABLE not in tables or not is_ours(tables.get(table)):
                 return ()
-            sql = f"SELECT {_names(LEDGER)} FROM {quote(LEDGER_TABLE)} WHERE table_name = ? ORDER BY file_month"  # noqa: S608 - names are quoted
-            return tuple(LedgerRow(*row) for row in connection.execute(sql, [table]).fetchall())
+            return _ledger_rows(connection, "table_name = ? ORDER BY file_month", [table])
 
     def replace(self, table: str, dataset: Dataset, staged: Stage, run_id: str, raw_table: str | None = None) -> int:
         """Replace one month of ``table``: see ``Warehouse.replace``."""
@@ -106,6 +105,8 @@ class DuckDB:
 def _prepare(connection: duckdb.DuckDBPyConnection, table: str, dataset: Dataset) -> None:
     """Make the ledger and the table if need be, refuse a foreign one, add columns that the dataset has gained."""
     connection.execute(f"CREATE TABLE IF NOT EXISTS {quote(LEDGER_TABLE)} ({_ddl(LEDGER)})")
+    for column in lacking(_columns(connection, LEDGER_TABLE)):
+        connection.execute(f"ALTER TABLE {quote(LEDGER_TABLE)} ADD COLUMN {_ddl([column])}")
     columns = table_columns(dataset)
     comment = _tables(connection).get(table, "absent")
     if comment == "absent":
@@ -117,10 +118,8 @@ def _prepare(connection: duckdb.DuckDBPyConnection, table: str, dataset: Dataset
         connection.execute(f"DELETE FROM {quote(LEDGER_TABLE)} WHERE table_name = ?", [table])  # noqa: S608 - names are quoted
         return
     check_ours(table, dataset, comment)
-    sql = "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? AND schema_name = current_schema()"
-    found = dict(connection.execute(sql, [table]).fetchall())
     wanted = {column.name: column.types.duckdb for column in columns}
-    for name in check_columns(table, found, wanted):
+    for name in check_columns(table, _columns(connection, table), wanted):
         connection.execute(f"ALTER TABLE {quote(table)} ADD COLUMN {quote(name)} {wanted[name]}")
 
 
@@ -186,10 +185,17 @@ def _raise_first(faults: Sequence[BaseException]) -> None:
 
 
 def _record(connection: duckdb.DuckDBPyConnection, row: LedgerRow) -> None:
-    where = " AND ".join(f"{quote(name)} = ?" for name in KEY)
-    connection.execute(f"DELETE FROM {quote(LEDGER_TABLE)} WHERE {where}", [row.table_name, row.file_month])  # noqa: S608 - names are quoted
+    where, month = " AND ".join(f"{quote(name)} = ?" for name in KEY), [row.table_name, row.file_month]
+    row = succeeding(row, next(iter(_ledger_rows(connection, where, month)), None))
+    connection.execute(f"DELETE FROM {quote(LEDGER_TABLE)} WHERE {where}", month)  # noqa: S608 - names are quoted
     marks = ", ".join("?" for _ in LEDGER)
     connection.execute(f"INSERT INTO {quote(LEDGER_TABLE)} ({_names(LEDGER)}) VALUES ({marks})", row.values())  # noqa: S608 - names are quoted
+
+
+def _ledger_rows(connection: duckdb.DuckDBPyConnection, where: str, values: list[Any]) -> tuple[LedgerRow, ...]:
+    found = connection.execute(f"SELECT * FROM {quote(LEDGER_TABLE)} WHERE {where}", values)  # noqa: S608 - names are quoted
+    names = [name for name, *_ in found.description]
+    return tuple(LedgerRow.read(dict(zip(names, row, strict=True))) for row in found.fetchall())
 
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> dict[str, str | None]:
@@ -199,6 +205,12 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> dict[str, str | None]:
         "SELECT view_name, NULL FROM duckdb_views() WHERE schema_name = current_schema()"
     )
     return dict(connection.execute(sql).fetchall())
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
+    """Return the types of a table's columns, by name."""
+    sql = "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? AND schema_name = current_schema()"
+    return dict(connection.execute(sql, [table]).fetchall())
 
 
 def _ddl(columns: Iterable[Column]) -> str:

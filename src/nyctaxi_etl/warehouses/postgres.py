@@ -14,7 +14,7 @@ from pgpq import ArrowToPostgresBinaryEncoder
 from sqlalchemy.exc import DBAPIError
 
 from nyctaxi_etl.errors import Transient, UsageError, WarehouseError
-from nyctaxi_etl.ledger import KEY, LEDGER, LEDGER_TABLE, LedgerRow, entry
+from nyctaxi_etl.ledger import KEY, LEDGER, LEDGER_TABLE, LedgerRow, entry, lacking, succeeding
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.schema import FILE_MONTH, quote
 from nyctaxi_etl.stagefile import batches, schema_of
@@ -106,8 +106,7 @@ class Postgres:
             held = partitions_of(cursor, table)
             if not held or not place_of(cursor, LEDGER_TABLE):
                 return ()
-            statement = f"SELECT {listed(LEDGER)} FROM {quote(LEDGER_TABLE)} WHERE table_name = %s ORDER BY file_month"  # noqa: S608 - names are quoted
-            rows = (LedgerRow(*row) for row in run(cursor, statement, [table]).fetchall())
+            rows = _ledger_rows(cursor, "table_name = %s ORDER BY file_month", [table])
             return tuple(row for row in rows if row.file_month in held)
 
     def replace(self, table: str, dataset: Dataset, staged: Stage, run_id: str, raw_table: str | None = None) -> int:
@@ -173,6 +172,9 @@ def _prepare(cursor: Cursor, table: str, dataset: Dataset, partition: Partition)
     """Make the ledger and the table if need be, refuse a foreign one, add columns that the dataset has gained."""
     if not place_of(cursor, LEDGER_TABLE):
         _make_ledger(cursor, partition)
+    for column in lacking(columns_of(cursor, LEDGER_TABLE)):
+        statement = f"ALTER TABLE {quote(LEDGER_TABLE)} ADD COLUMN IF NOT EXISTS {ddl([column])}"
+        _wait(cursor, statement, LEDGER_TABLE, partition)
     columns = table_columns(dataset)
     if not place_of(cursor, table):
         run(cursor, f"CREATE TABLE {quote(table)} ({ddl(columns)}) PARTITION BY LIST ({quote(FILE_MONTH.name)})")
@@ -265,10 +267,17 @@ def _attach(cursor: Cursor, fresh: Fresh, old: str | None, partition: Partition)
 
 
 def _record(cursor: Cursor, row: LedgerRow) -> None:
-    where = " AND ".join(f"{quote(name)} = %s" for name in KEY)
-    run(cursor, f"DELETE FROM {quote(LEDGER_TABLE)} WHERE {where}", [row.table_name, row.file_month])  # noqa: S608 - names are quoted
+    where, month = " AND ".join(f"{quote(name)} = %s" for name in KEY), [row.table_name, row.file_month]
+    row = succeeding(row, next(iter(_ledger_rows(cursor, where, month)), None))
+    run(cursor, f"DELETE FROM {quote(LEDGER_TABLE)} WHERE {where}", month)  # noqa: S608 - names are quoted
     marks = ", ".join("%s" for _ in LEDGER)
     run(cursor, f"INSERT INTO {quote(LEDGER_TABLE)} ({listed(LEDGER)}) VALUES ({marks})", row.values())  # noqa: S608 - names are quoted
+
+
+def _ledger_rows(cursor: Cursor, where: str, values: Sequence[object]) -> list[LedgerRow]:
+    rows = run(cursor, f"SELECT * FROM {quote(LEDGER_TABLE)} WHERE {where}", values).fetchall()  # noqa: S608 - names are quoted
+    names = [column.name for column in cursor.description or ()]
+    return [LedgerRow.read(dict(zip(names, row, strict=True))) for row in rows]
 
 
 def _lock(cursor: Cursor, names: Iterable[str], partition: Partition) -> None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from nyctaxi_etl.errors import Transient
-from nyctaxi_etl.ledger import KEY, LEDGER, LEDGER_TABLE, LedgerRow, entry
+from nyctaxi_etl.ledger import KEY, LEDGER, LEDGER_TABLE, LedgerRow, entry, lacking, succeeding
 from nyctaxi_etl.model import Month
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.schema import FILE_MONTH
@@ -75,11 +75,7 @@ class AnyDatabase:
         with self._transaction(reads=True) as connection:
             if not _looks_ours(connection, table) or not sa.inspect(connection).has_table(LEDGER_TABLE):
                 return ()
-            ledger = _ledger()
-            rows = connection.execute(
-                sa.select(ledger).where(ledger.c.table_name == table).order_by(ledger.c.file_month)
-            )
-            return tuple(LedgerRow(*row) for row in rows)
+            return tuple(sorted(_ledger_rows(connection, table_name=table), key=lambda row: row.file_month))
 
     def replace(self, table: str, dataset: Dataset, staged: Stage, run_id: str, raw_table: str | None = None) -> int:
         """Replace one month of ``table``: see ``Warehouse.replace``."""
@@ -132,6 +128,8 @@ def _prepare(connection: Connection, table: str, dataset: Dataset) -> None:
     """Make the ledger and the table if need be, refuse a foreign one, add columns that the dataset has gained."""
     ledger, trips = _ledger(), _trips(table, dataset)
     ledger.create(connection, checkfirst=True)
+    for column in lacking(_names(connection, LEDGER_TABLE)):
+        _add_column(connection, LEDGER_TABLE, ledger.c[column.name])
     if not sa.inspect(connection).has_table(table):
         trips.create(connection)
         connection.execute(ledger.delete().where(ledger.c.table_name == table))
@@ -140,9 +138,17 @@ def _prepare(connection: Connection, table: str, dataset: Dataset) -> None:
         raise foreign(table, dataset)
     found = {column["name"]: _family(column["type"]) for column in sa.inspect(connection).get_columns(table)}
     for name in check_columns(table, found, {column.name: _family(column.type) for column in trips.columns}):
-        quoted = connection.dialect.identifier_preparer.quote
-        kind = trips.c[name].type.compile(connection.dialect)
-        connection.exec_driver_sql(f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(name)} {kind}")
+        _add_column(connection, table, trips.c[name])
+
+
+def _add_column(connection: Connection, table: str, column: sa.Column[Any]) -> None:
+    quoted = connection.dialect.identifier_preparer.quote
+    kind = column.type.compile(connection.dialect)
+    connection.exec_driver_sql(f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(column.name)} {kind}")
+
+
+def _names(connection: Connection, table: str) -> set[str]:
+    return {column["name"] for column in sa.inspect(connection).get_columns(table)}
 
 
 def _is_ours(connection: Connection, table: str, dataset: Dataset) -> bool:
@@ -153,8 +159,7 @@ def _is_ours(connection: Connection, table: str, dataset: Dataset) -> bool:
     colors = connection.execute(sa.select(ledger.c.color).where(ledger.c.table_name == table)).scalars().all()
     if colors:
         return set(colors) == {str(dataset.color)}
-    found = {column["name"] for column in sa.inspect(connection).get_columns(table)}
-    return {column.name for column in trips.columns} <= found and not _any_row(connection, trips)
+    return {column.name for column in trips.columns} <= _names(connection, table) and not _any_row(connection, trips)
 
 
 def _looks_ours(connection: Connection, table: str) -> bool:
@@ -171,14 +176,24 @@ def _any_row(connection: Connection, trips: sa.Table) -> bool:
 
 def _record(connection: Connection, row: LedgerRow) -> None:
     ledger = _ledger()
-    same = [ledger.c[name] == getattr(row, name) for name in KEY]
-    connection.execute(ledger.delete().where(*same))
+    key = {name: getattr(row, name) for name in KEY}
+    row = succeeding(row, next(iter(_ledger_rows(connection, **key)), None))
+    connection.execute(ledger.delete().where(*(ledger.c[name] == value for name, value in key.items())))
     names = [column.name for column in LEDGER]
     try:
         connection.execute(ledger.insert().values(dict(zip(names, row.values(), strict=True))))
     except IntegrityError as error:
         message = f"{row.table_name} {Month.of(row.file_month)}: another run loads the same month."
         raise Transient(message, "The month is what it was; run again.") from error
+
+
+def _ledger_rows(connection: Connection, **values: object) -> list[LedgerRow]:
+    """Return the ledger's rows with these values."""
+    ledger, there = _ledger(), _names(connection, LEDGER_TABLE)
+    lacking(there)
+    columns = (column for column in ledger.c if column.name in there)
+    rows = connection.execute(sa.select(*columns).where(*(ledger.c[name] == value for name, value in values.items())))
+    return [LedgerRow.read({str(name): value for name, value in row.items()}) for row in rows.mappings()]
 
 
 def _insert(connection: Connection, trips: sa.Table, staged: Stage) -> None:
