@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from nyctaxi_etl.schema import Column
 
 _NULL_WORDS = ("", "nan", "null")
+# The longest published texts are base numbers of ten characters; one long word said a million times would fill a disk.
+_LONGEST_TEXT = 1_000
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 # What every warehouse and Python can hold.
 _FIRST_TIME = "0001-01-01 00:00:00"
@@ -135,8 +137,8 @@ def _mapped(array: pa.Array, column: Column, read: Callable[[str, Column], str |
 
 
 def _text(word: str, _column: Column) -> str | None:
-    """Return the word itself, unless it holds what Postgres can't store."""
-    return None if "\x00" in word else word
+    """Return the word itself, unless it is no word, or holds what Postgres can't store."""
+    return None if "\x00" in word or len(word) > _LONGEST_TEXT else word
 
 
 def _flag(word: str, column: Column) -> str | None:

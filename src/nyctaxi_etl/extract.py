@@ -252,14 +252,16 @@ def _gzip_fault(path: Path) -> str:
 
 def _parquet_fault(path: Path) -> str:
     import pyarrow as pa
-    from pyarrow import parquet
+
+    from nyctaxi_etl.pages import open_published, rows_at_once
 
     try:
         # Few writers give their pages a checksum; where there is one it is compared.
-        options = {"pre_buffer": False, "buffer_size": READ_BYTES, "page_checksum_verification": True}
-        with parquet.ParquetFile(path, **options) as file:
-            rows = sum(batch.num_rows for batch in file.iter_batches())
+        with open_published(path, page_checksum_verification=True) as file:
+            rows = sum(batch.num_rows for batch in file.iter_batches(rows_at_once(path)))
             return "" if rows == file.metadata.num_rows else "a Parquet file with rows missing"
+    except CorruptFile as error:
+        return f"a damaged Parquet file ({error.message})"
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno:  # Arrow's own have none: this one is the disk's
             raise

@@ -8,12 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nyctaxi_etl.arrays import array as array_of
 from nyctaxi_etl.casts import plain
 from nyctaxi_etl.errors import CorruptFile
 from nyctaxi_etl.layout import Block, Rows, find_layout, refuse_other_kinds, shown
+from nyctaxi_etl.pages import BATCH_BYTES, open_published, rows_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
 
     from nyctaxi_etl.schema import Column
 
-BATCH_ROWS = 65_536
-PAGE_BYTES = 1 << 20
 _HEAD_BYTES = 1_000
 # Arrow says OSError for damaged metadata and pages; a path that can't be opened has failed before.
 _BROKEN: tuple[type[Exception], ...] = (OSError, pa.ArrowException, UnicodeDecodeError)
@@ -49,10 +49,11 @@ class ParquetFile:
         """Yield the file's rows in order, only the columns that mean something."""
         first = 1
         with _opened(self.path) as file:
-            batches = file.iter_batches(BATCH_ROWS, columns=list(self._known))
+            batches = file.iter_batches(rows_at_once(self.path), columns=list(self._known))
             while (batch := _next(batches, self.path)) is not None:
-                yield Block(first, _plain(batch))
-                first += batch.num_rows
+                for part in _parts(_plain(batch)):
+                    yield Block(first, part)
+                    first += part.num_rows
 
     def parse(self, block: Block) -> list[Rows]:
         """Sort a batch's columns by what they mean."""
@@ -68,6 +69,15 @@ def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([plain(column) for column in batch.columns], batch.schema.names)
 
 
+def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Cut a batch into slices of which none takes much more than ``BATCH_BYTES`` with its dictionaries written out."""
+    words = [column.dictionary for column in batch.columns if pa.types.is_dictionary(column.type)]
+    longest = sum(pc.max(pc.binary_length(each)).as_py() or 0 for each in words if len(each))
+    rows = max(1, BATCH_BYTES // max(longest, 1))
+    for start in range(0, batch.num_rows, rows):
+        yield batch.slice(start, rows)
+
+
 def _originals(batch: pa.RecordBatch, first: int, indices: Sequence[int]) -> list[tuple[int, str]]:
     picked = batch.take(array_of([str(index) for index in indices], pa.int64()))
     rows = zip(*(shown(column) for column in picked.columns), strict=True)
@@ -79,9 +89,8 @@ def _originals(batch: pa.RecordBatch, first: int, indices: Sequence[int]) -> lis
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     with pa.OSFile(str(path)) as source:
         try:
-            # Without pre_buffer and with a buffer, a row group of a whole month is read page by page. Spark's 96-bit
-            # timestamps would overflow in the year 2262 if they were read as nanoseconds.
-            file = pq.ParquetFile(source, pre_buffer=False, buffer_size=PAGE_BYTES, coerce_int96_timestamp_unit="us")
+            # Spark's 96-bit timestamps would overflow in the year 2262 if they were read as nanoseconds.
+            file = open_published(source, coerce_int96_timestamp_unit="us")
         except _BROKEN as error:
             refuse_other_kinds(_head(path), path)
             raise _damaged(path, error) from error

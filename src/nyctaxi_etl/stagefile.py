@@ -15,6 +15,7 @@ import pyarrow.ipc
 
 from nyctaxi_etl.errors import CorruptFile
 from nyctaxi_etl.model import Staged
+from nyctaxi_etl.pages import rows_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from nyctaxi_etl.model import Stage
     from nyctaxi_etl.schema import Column
 
-_BATCH_ROWS = 65_536
 # What is read ahead of one column; without it a whole row group's column is held.
 _BUFFER_BYTES = 1 << 20
 
@@ -72,7 +72,7 @@ def batches(staged: Stage) -> Iterator[pa.RecordBatch]:
         return
     if is_parquet(staged.path):
         with _parquet(staged.path) as file:
-            for batch in file.iter_batches(_BATCH_ROWS):
+            for batch in file.iter_batches(rows_at_once(staged.path)):
                 yield batch.replace_schema_metadata(None)
         return
     with pa.OSFile(str(staged.path)) as file, pa.ipc.open_stream(file) as reader:
