@@ -283,6 +283,7 @@ def test_a_month_may_have_no_rows_left(place: Place, tmp_path: Path) -> None:
     assert place.put(stage_rows(tmp_path, "2021-01", [], rejected=4)) == 0
     assert place.rows() == monthly(FEBRUARY, [4, 5])
     assert [(row.rows_read, row.rows_loaded) for row in place.ledger()] == [(4, 0), (2, 2)]
+    assert place.proxy.started("load") == []
 
 
 @pytest.mark.parametrize("color", Color)
@@ -715,17 +716,16 @@ def test_a_retry_adopts_what_was_staged_before_the_commit_failed(place: Place, t
     assert place.tables() == {"trips", LEDGER_TABLE}
 
 
-@pytest.mark.parametrize("rows", [3, 0])
-def test_a_failed_load_job_is_not_adopted(place: Place, rows: int, tmp_path: Path) -> None:
-    """Its id is used up: the next attempt has the next number. An empty table tells nothing of an empty month."""
-    staged = stage_rows(tmp_path, "2021-01", trips(range(rows)))
+def test_a_failed_load_job_is_not_adopted(place: Place, tmp_path: Path) -> None:
+    """Its id is used up: the next attempt has the next number."""
+    staged = stage_rows(tmp_path, "2021-01", trips(range(3)))
     path = place.bucket.root / place.bucket.put(staged).removeprefix("gs://")
     whole = path.read_bytes()
     path.write_bytes(whole[:100])
     with pytest.raises(WarehouseError):
         place.put(staged)
     path.write_bytes(whole)
-    assert place.put(staged) == rows
+    assert place.put(staged) == 3
     first, again, second = (call.job_id for call in place.proxy.started("load"))
     assert first == again == f"{second.removesuffix('_2')}_1"
 

@@ -218,6 +218,16 @@ def test_put_again_replaces_object_and_facts(place: Place, old: Path, new: Path,
     assert place.lake.get(KEY, tmp_path / "into", JANUARY).read_bytes() == new.read_bytes()
 
 
+def test_an_empty_fact_is_left_out(place: Place, new: Path) -> None:
+    """A missing one means the same, and what was put is found to be there after a lost answer."""
+    place.lake.put(KEY, new, {"source": "folder", "source_etag": ""}, JANUARY)
+    (begun,) = [asked for asked in place.gate.asked if _upload(asked)]
+    assert place.lake.facts(KEY) == {"source": "folder"}
+    place.gate.faults.append(Fault(_last_chunk, meanwhile=lambda: None, status=412))
+    place.lake.put(KEY, new, {"source": "folder", "source_etag": ""}, JANUARY)
+    assert begun.status == 200
+
+
 def test_what_is_not_there(place: Place, tmp_path: Path) -> None:
     """Absent is no error until it is wanted, and then it is a month that is missing."""
     assert place.lake.facts(KEY) is None

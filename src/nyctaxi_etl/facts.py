@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from nyctaxi_etl.schema import Dataset
 
 _NUMBERS = frozenset({"source_bytes", "rows_read", "rows_rejected", "rows_loaded"})
+_DIGITS = 18
+_MAY_BE_EMPTY = frozenset({"source_url", "source_etag", "source_last_modified"})
 _DOCUMENTS = frozenset({"flags", "unknown_columns"})
 
 
@@ -59,9 +61,13 @@ class Facts:
 
     @classmethod
     def read(cls, texts: Mapping[str, str] | None) -> Facts | None:
-        """Read the facts as ``texts`` has them; ``None`` if they are not all there: another program put the object."""
+        """Read the facts as ``texts`` has them; ``None`` if they are not all there: another program put the object.
+
+        What may be empty (a source without ETags) may be missing, too: a bucket is not given it.
+        """
         try:
-            values = {field.name: _value(field.name, (texts or {})[field.name]) for field in fields(cls)}
+            there = dict.fromkeys(_MAY_BE_EMPTY, "") | dict(texts or {})
+            values = {field.name: _value(field.name, there[field.name]) for field in fields(cls)}
             values["unknown_columns"] = tuple(values["unknown_columns"])
             return cls(**values)
         except (KeyError, ValueError, TypeError):
@@ -116,6 +122,26 @@ def raw_facts(raw: RawFile) -> dict[str, str]:
 
 
 def _value(name: str, text: str) -> Any:
-    if name in _DOCUMENTS:
+    """Return a fact's value. Raises ``ValueError`` for a text that is none: whoever may write a lake may write this."""
+    if name == "flags":
+        flags = _parsed(text)
+        return _checked(flags, isinstance(flags, dict) and all(type(value) is int for value in flags.values()))
+    if name == "unknown_columns":
+        names = _parsed(text)
+        return _checked(names, isinstance(names, list) and all(isinstance(value, str) for value in names))
+    if name in _NUMBERS:
+        return int(_checked(text, text.isascii() and text.isdigit() and len(text) <= _DIGITS))
+    return text
+
+
+def _parsed(text: str) -> Any:
+    try:
         return json.loads(text)
-    return int(text) if name in _NUMBERS else text
+    except RecursionError:
+        raise ValueError from None
+
+
+def _checked(value: Any, is_right: bool) -> Any:  # noqa: FBT001 - a check's outcome
+    if not is_right:
+        raise ValueError
+    return value

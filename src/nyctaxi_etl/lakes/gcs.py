@@ -128,7 +128,11 @@ class GcsLake:
         return found.facts if found else None
 
     def put(self, key: str, path: Path, facts: Mapping[str, str], partition: Partition) -> None:
-        """Send the file, to appear only if all of it arrived and nobody was faster: see ``Lake.put``."""
+        """Send the file, to appear only if all of it arrived and nobody was faster: see ``Lake.put``.
+
+        A fact that is empty is left out of the object's metadata, where a missing one means the same.
+        """
+        facts = {name: value for name, value in facts.items() if value}
         parcel = Parcel(partition, self.uri(key), path, path.stat().st_size, checksum(path))
         before = self._look(key, partition, "put")
         for number in range(1, SESSIONS + 1):

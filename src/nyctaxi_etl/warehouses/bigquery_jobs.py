@@ -169,12 +169,15 @@ class Jobs:
     def load(self, uri: str, name: str, columns: Sequence[Column], rows: int, event: Event) -> None:
         """Load a Parquet object into the table ``name``, which expires in a day; ``rows`` are expected.
 
-        The name stands for the object's content, and so do the job ids made of it: a job that another attempt
-        started is waited for and its rows are taken, unless it failed or they are gone.
+        Of none the table is made, and stays empty. The name stands for the object's content, and so do the job ids made
+        of it: a job that another attempt started is waited for and its rows are taken, unless it failed or they are
+        gone.
         """
         target = bigquery.Table(self.dataset.table(name), schema=fields(columns))
         target.expires = datetime.now(UTC) + _STAGING_LIFE
         self.create(target)
+        if rows == 0:
+            return
         for attempt in count(1):
             job, mine = self._start_load(uri, target, f"nyctaxi_{name}_{attempt}")
             self._wait(job, event)
