@@ -10,18 +10,21 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from nyctaxi_etl import console, options
+from nyctaxi_etl import console, options, streams
 from nyctaxi_etl.door import door, print_json, refuse
 from nyctaxi_etl.errors import UsageError
 from nyctaxi_etl.model import Color  # noqa: TC001 - Typer reads the annotations
 from nyctaxi_etl.months import do, prefect_ready, waiting
-from nyctaxi_etl.report import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK
+from nyctaxi_etl.report import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNWRITTEN
 
 _INTERRUPTED = "Interrupted. Finished months are in, the others are what they were; the same command goes on."
 
 app = typer.Typer(
     help="Months of New York City taxi trips, from their source into lake and warehouse: fast, atomic and provable.",
-    epilog="Exit codes: 0 all good; 1 some months failed or are missing; 2 usage or configuration; 130 interrupted.",
+    epilog=(
+        "Exit codes: 0 all good; 1 some months failed or are missing; 2 usage or configuration; "
+        "74 all good, but stdout can't be written to; 130 interrupted."
+    ),
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # one plain column is easier to read at 80 characters than panels
 )
@@ -199,8 +202,16 @@ def schema(color: Annotated[Color, typer.Argument(help="yellow, green, fhv or fh
 
 
 def run() -> NoReturn:
-    """Run the command line of this process."""
-    sys.exit(main(sys.argv[1:]))
+    """Run the command line of this process; if all is well but stdout took nothing, the exit code says that."""
+    written = streams.last()
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    if written.error:
+        console.say(f"Error: stdout can't be written to: {written.error.strerror}.")
+        console.say(
+            "Hint: The work was done, only what was to be printed is lost. Run again: what is loaded stays loaded."
+        )
+    sys.exit(EXIT_UNWRITTEN if written.error and code == EXIT_OK else code)
 
 
 def main(argv: list[str]) -> int:

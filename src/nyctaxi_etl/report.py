@@ -24,6 +24,7 @@ Outcome = Literal["planned", "loaded", "unchanged", "missing", "failed"]
 EXIT_OK = 0
 EXIT_INCOMPLETE = 1
 EXIT_USAGE = 2
+EXIT_UNWRITTEN = 74  # as EX_IOERR of sysexits.h
 EXIT_INTERRUPTED = 130
 
 COLUMNS = ("month", "outcome", "rows read", "rejected", "loaded", "size", "seconds")
