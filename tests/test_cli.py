@@ -446,6 +446,17 @@ def test_prefect_out_of_reach(folder: Path) -> None:
     assert not (folder / "data" / "nyctaxi.duckdb").exists()
 
 
+def test_prefect_without_a_folder(folder: Path) -> None:
+    """Where Prefect's folder can't be written to, the command says so at once, and what to do; --direct needs none."""
+    settings = {"PREFECT_HOME": str(folder / "source" / "fhv_tripdata_2021-01.csv" / "prefect")}
+    done = nyctaxi(*MONTH[:-1], *FOLDER, "--json", folder=folder, settings=settings)
+    assert done.code == done.json["exit_code"] == 2
+    assert done.error.startswith(f"Error: Prefect's folder {settings['PREFECT_HOME']} can't be written to: ")
+    assert "PREFECT_HOME" in done.json["error"]["hint"]
+    assert done.seconds < 20
+    assert nyctaxi(*MONTH, *FOLDER, folder=folder, settings=settings).code == 0
+
+
 def test_no_retry_noise(folder: Path) -> None:
     """A server that is busy for a moment is a line of the progress, and nobody's log."""
     with serving(folder / "source") as site:

@@ -129,6 +129,37 @@ def test_telemetry_as_the_user_decided(tmp_path: Path, monkeypatch: pytest.Monke
         file.unlink()
 
 
+def test_prefect_without_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No home, or one that can't be written to, is refused at once; a file of Prefect's may name another."""
+    monkeypatch.delenv("PREFECT_HOME")
+    (tmp_path / "home").write_text("a file, so that there can be no folder in it")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with pytest.raises(UsageError, match="can't be written to: Not a directory") as raised:
+        config.prepare_prefect(console=False, instead="or use --direct")
+    assert str(tmp_path / "home" / ".prefect") in raised.value.message
+    assert raised.value.hint == "Set PREFECT_HOME to a folder that you may write to, or use --direct."
+    (tmp_path / "pyproject.toml").write_text("[project]\nhomepage = 'x'\n")
+    with pytest.raises(UsageError):
+        config.prepare_prefect(console=False)
+    (tmp_path / "prefect.toml").write_text(f"home = '{tmp_path / 'other'}'\n")
+    config.prepare_prefect(console=False)
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user whom the machine doesn't know, as in some containers, is told what to set."""
+    pwd = pytest.importorskip("pwd")
+
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.delenv("PREFECT_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+    with pytest.raises(UsageError, match="HOME isn't set") as raised:
+        config.prepare_prefect(console=False)
+    assert raised.value.hint == "Set PREFECT_HOME to a folder that you may write to."
+
+
 def test_prefects_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prefect's log is kept off the console unless it is wanted, and what the user set stays."""
     name = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"

@@ -6,8 +6,11 @@ Every option of the command line has a setting of the same name, so that a team 
 from __future__ import annotations
 
 import os
+import re
+import tempfile
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -16,8 +19,12 @@ from nyctaxi_etl.errors import UsageError
 from nyctaxi_etl.model import Mode
 from nyctaxi_etl.sources import DATATALKS_URL, TLC_URL
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 # Where a user may have decided on Prefect's telemetry: the environment, or a file that Prefect reads.
 _TELEMETRY = "analytics_enabled"
+_HOME = re.compile(r"^\s*(prefect_)?home\s*=", re.MULTILINE)
 _PREFECT_FILES = ("prefect.toml", "pyproject.toml", ".env")
 
 
@@ -126,14 +133,18 @@ def manner() -> Manner:
         return Manner.model_construct()
 
 
-def prepare_prefect(*, console: bool) -> None:
+def prepare_prefect(*, console: bool, instead: str = "") -> None:
     """Set what Prefect reads from the environment when it is imported, where the user has set nothing.
+
+    Raises ``UsageError`` if Prefect's folder can't be written to: its server would be waited for in vain. ``instead``
+    is what a user can do without it.
 
     Telemetry is off unless the user turned it on; a slow machine gets two minutes to start the ephemeral server;
     Prefect's log goes to its server, and to the console only if ``console``.
     """
+    home = _prefect_home(instead)
     defaults = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"}
-    if not _telemetry_decided():
+    if not _telemetry_decided(home):
         defaults |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
     if not console:
         defaults |= {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL"}
@@ -156,10 +167,34 @@ def has_prefect_server() -> bool:
     return bool(os.environ.get("PREFECT_API_URL"))
 
 
-def _telemetry_decided() -> bool:
+def _prefect_home(instead: str) -> Path:
+    ways = ("Set PREFECT_HOME to a folder that you may write to", instead)
+    hint = f"{', '.join(filter(None, ways))}."
+    try:
+        home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+    except RuntimeError as error:
+        message = "Prefect has no folder: HOME isn't set, and this user has no home."
+        raise UsageError(message, hint) from error
+    if "PREFECT_HOME" not in os.environ and any(map(_HOME.search, _texts(map(Path, _PREFECT_FILES)))):
+        return home  # one of Prefect's own files may name another
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            pass
+    except OSError as error:
+        message = f"Prefect's folder {home} can't be written to: {error.strerror}."
+        raise UsageError(message, hint) from error
+    return home
+
+
+def _telemetry_decided(home: Path) -> bool:
     if any(name.lower().endswith(_TELEMETRY) for name in os.environ):
         return True
-    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
     profiles = Path(os.environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml")).expanduser()
-    files = (profiles, *map(Path, _PREFECT_FILES))
-    return any(_TELEMETRY in file.read_text("utf-8", "replace").lower() for file in files if file.is_file())
+    return any(_TELEMETRY in text for text in _texts((profiles, *map(Path, _PREFECT_FILES))))
+
+
+def _texts(files: Iterable[Path]) -> Iterator[str]:
+    for file in files:
+        with suppress(OSError):
+            yield file.read_text("utf-8", "replace").lower()

@@ -130,7 +130,7 @@ def prefect_ready(settings: Settings, instead: str = "") -> Iterator[None]:
     """Have Prefect set up and its server there; ``instead`` is what a user can do without it."""
     from nyctaxi_etl import config
 
-    config.prepare_prefect(console=settings.verbose)
+    config.prepare_prefect(console=settings.verbose, instead=instead)
     with reaching_prefect(instead):
         from nyctaxi_etl import blocks
 
