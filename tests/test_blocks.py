@@ -353,7 +353,15 @@ def test_a_service_account_is_seen_by_nobody(
         assert not any(line.encode() in path.read_bytes() for path in prefect_running.home.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("value", ["s3cret-word", '{"type": "service_account", "private_key": "s3cret-word"}'])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "s3cret-word",
+        '{"type": "service_account", "private_key": "s3cret-word"}',
+        # Workload identity federation: Prefect's block takes keys only.
+        '{"type": "external_account", "audience": "s3cret-word", "token_url": "https://sts.googleapis.com/v1/token"}',
+    ],
+)
 def test_what_is_no_service_account(value: str, prefect_running: PrefectServer, folder: Path) -> None:
     """A key that isn't one is a usage error that names the setting, and quotes nothing of it."""
     settings = {**prefect_running.environment(), "NYCTAXI_GCP_CREDENTIALS_JSON": value}

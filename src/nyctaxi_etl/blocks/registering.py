@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 POSTGRES_BLOCK, CREDENTIALS_BLOCK = "postgres-connection", "gcp-credentials"
 BUCKET_BLOCK, BIGQUERY_BLOCK = "gcs-bucket", "bigquery-warehouse"
 _ACCOUNT = "one of NYCTAXI_GCP_CREDENTIALS_FILE, NYCTAXI_GCP_CREDENTIALS_JSON and NYCTAXI_GCP_PROJECT"
-_KEY_HINT = "Give the whole JSON key of a service account, as Google's console made it."
+_KEY_HINT = (
+    "Give the whole JSON key of a service account, as Google's console made it; "
+    "without a key leave it empty (docs/lake.md, who is asking)."
+)
 
 
 @dataclass(frozen=True)
