@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nyctaxi_etl.datasets import DATASETS
-from nyctaxi_etl.errors import NycTaxiError
+from nyctaxi_etl.errors import CorruptFile, NycTaxiError
 from nyctaxi_etl.model import Color, Month, Partition
 from nyctaxi_etl.sample import write_month
 from support.published import Outcome, stage_file
@@ -265,6 +265,17 @@ def test_any_parquet_is_loaded_whole_or_refused(
     """No file ends in anything but all of its rows or an error of ours."""
     for seed in range(first, first + FEW // 10):
         run_one(seed, few_originals, tmp_path)
+
+
+def test_a_dictionary_that_lacks_a_value_is_damage(tmp_path: Path) -> None:
+    """Arrow reads an index beyond its dictionary without a word: the file is damaged, and it is said."""
+    path = tmp_path / "yellow_tripdata_2019-01.parquet"
+    texts = ["2019-01-01 00:00:00", "2019-01-01 00:00:01"] * 20
+    pq.write_table(pa.table({"tpep_pickup_datetime": texts}), path, compression="none")
+    # Its header says that the dictionary page (field 7: 0x4c) has two values (field 1: 0x15), 4 in zigzag.
+    path.write_bytes(path.read_bytes().replace(b"\x4c\x15\x04", b"\x4c\x15\x02", 1))
+    with pytest.raises(CorruptFile, match="a dictionary lacks values that are used"):
+        stage_file(path, DATASETS[Color.YELLOW])
 
 
 def main(count: int, first: int = 0) -> None:

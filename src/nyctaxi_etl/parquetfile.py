@@ -51,7 +51,7 @@ class ParquetFile:
         with _opened(self.path) as file:
             batches = file.iter_batches(rows_at_once(self.path), columns=list(self._known))
             while (batch := _next(batches, self.path)) is not None:
-                for part in _parts(_plain(batch)):
+                for part in _parts(_plain(batch), self.path):
                     yield Block(first, part)
                     first += part.num_rows
 
@@ -69,9 +69,16 @@ def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([plain(column) for column in batch.columns], batch.schema.names)
 
 
-def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Cut a batch into slices of which none takes much more than ``BATCH_BYTES`` with its dictionaries written out."""
-    words = [column.dictionary for column in batch.columns if pa.types.is_dictionary(column.type)]
+def _parts(batch: pa.RecordBatch, path: Path) -> Iterator[pa.RecordBatch]:
+    """Cut a batch into slices of which none takes much more than ``BATCH_BYTES`` with its dictionaries written out.
+
+    Raises ``CorruptFile`` for a value that its dictionary doesn't have: Arrow reads it unasked.
+    """
+    encoded = [column for column in batch.columns if pa.types.is_dictionary(column.type)]
+    if any((pc.max(column.indices).as_py() or 0) >= max(len(column.dictionary), 1) for column in encoded):
+        message = f"{path.name} is not a whole Parquet file: a dictionary lacks values that are used."
+        raise CorruptFile(message, "Fetch it again.")
+    words = [column.dictionary for column in encoded]
     longest = sum(pc.max(pc.binary_length(each)).as_py() or 0 for each in words if len(each))
     rows = max(1, BATCH_BYTES // max(longest, 1))
     for start in range(0, batch.num_rows, rows):
