@@ -353,7 +353,7 @@ def test_a_missing_pickup_time_is_refused() -> None:
 
 def test_a_line_without_end_is_refused() -> None:
     """A file that is one line of megabytes is refused before it fills the memory."""
-    small = mock.patch.multiple(csvfile, LINE_BYTES=500, BLOCK_BYTES=100)
+    small = mock.patch.multiple(csvfile, ENDLESS_LINE_BYTES=500, BLOCK_BYTES=100)
     with small, pytest.raises(CorruptFile, match="line 2 is longer than 500 bytes"):
         stage_csv(f"{HEADER}\n" + "x" * 1_000, YELLOW)
 

@@ -119,7 +119,7 @@ def test_the_zones_are_read() -> None:
     """The zone table has 265 zones, and N/A in it is text."""
     file = open_trips(_file("tlc/misc/taxi_zone_lookup.csv"), ZONES)
     (block,) = file.blocks()
-    batch = clean(file.parse(block)[0], replace(GREEN, columns=ZONES, rules=()), Month(2020, 1)).batch
+    batch = clean(file.parse(block), replace(GREEN, columns=ZONES, rules=()), Month(2020, 1)).batch
     assert batch.column("location_id").to_pylist() == list(range(1, 266))
     assert batch.slice(263).to_pylist() == [
         {"location_id": 264, "borough": "Unknown", "zone": "N/A", "service_zone": "N/A"},

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Never
 import pyarrow.parquet as pq
 import pytest
 
-from nyctaxi_etl import csvfile, staging
+from nyctaxi_etl import csvfile, rejects, staging
 from nyctaxi_etl.datasets import FHV, YELLOW
 from nyctaxi_etl.errors import SchemaDrift
 from nyctaxi_etl.model import Partition
@@ -56,7 +56,7 @@ def test_rows_and_rejects_are_in_the_order_of_the_file(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("small_blocks")
 def test_rejects_are_written_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rejects never pile up in memory: each so many are written as a row group of their own."""
-    monkeypatch.setattr(staging, "_REJECTS_AT_ONCE", 50)
+    monkeypatch.setattr(rejects, "REJECTS_BYTES", 2_500)
     staged = _stage(tmp_path, ["0"] * 500)
     assert staged.rejects
     groups = pq.ParquetFile(staged.rejects).metadata

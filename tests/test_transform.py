@@ -21,6 +21,7 @@ from nyctaxi_etl.errors import SchemaDrift
 from nyctaxi_etl.layout import Rows
 from nyctaxi_etl.model import Month
 from nyctaxi_etl.reading import open_trips
+from nyctaxi_etl.rejects import none_rejected
 from nyctaxi_etl.schema import Column, Predicate, condition, key
 from nyctaxi_etl.stagefile import arrow_schema
 from nyctaxi_etl.transform import clean, matches
@@ -47,6 +48,11 @@ def _csv(dataset: Dataset, name: str, *values: str, **options: Any) -> Outcome:
 def _parquet(dataset: Dataset, name: str, values: pa.Array) -> Outcome:
     """Stage a Parquet file with a pickup time and one column."""
     return stage_parquet({"pickup_datetime": pa.array([START] * len(values)), name: values}, dataset)
+
+
+def _rows(count: int, columns: dict[str, list[pa.Array]]) -> Rows:
+    """Return parsed rows of which none is to be set aside."""
+    return Rows(count, columns, [], none_rejected(), lambda picked: (picked, pa.nulls(0, pa.string())))
 
 
 # Rules
@@ -246,7 +252,7 @@ def test_not_available_is_text_where_it_means_something(tmp_path: Path) -> None:
     path.write_text('"LocationID","Borough","Zone","service_zone"\n264,"Unknown","N/A","NA"\n')
     file = open_trips(path, ZONES)
     (block,) = file.blocks()
-    cleaned = clean(file.parse(block)[0], replace(FHV, columns=ZONES, rules=()), JANUARY)
+    cleaned = clean(file.parse(block), replace(FHV, columns=ZONES, rules=()), JANUARY)
     assert cleaned.batch.to_pylist() == [
         {"location_id": 264, "borough": "Unknown", "zone": "N/A", "service_zone": "NA"}
     ]
@@ -348,7 +354,7 @@ def test_whole_numbers_of_every_type_are_read(values: pa.Array) -> None:
     """Counts are the same whatever type they were saved in, and so are codes and money."""
     unruled = replace(YELLOW, rules=())
     for name in ("passenger_count", "vendor_id", "fare_amount"):
-        rows = Rows(4, {"pickup_datetime": [pa.array([START] * 4)], name: [values]}, [], [], lambda _indices: [])
+        rows = _rows(4, {"pickup_datetime": [pa.array([START] * 4)], name: [values]})
         cleaned = clean(rows, unruled, JANUARY)
         assert cleaned.batch.column(name).to_pylist() == [1, None, 0, 3]
         assert not cleaned.flags
@@ -394,7 +400,7 @@ def test_seconds_have_their_own_range() -> None:
 )
 def test_flags_of_every_type_are_read(values: pa.Array) -> None:
     """A flag is Y, N or null, whatever it was saved as."""
-    rows = Rows(3, {"pickup_datetime": [pa.array([START] * 3)], "store_and_fwd_flag": [values]}, [], [], lambda _i: [])
+    rows = _rows(3, {"pickup_datetime": [pa.array([START] * 3)], "store_and_fwd_flag": [values]})
     cleaned = clean(rows, YELLOW, JANUARY)
     assert cleaned.batch.column("store_and_fwd_flag").to_pylist() == ["Y", "N", None]
     assert not cleaned.flags
@@ -429,7 +435,7 @@ def test_text_of_numbers_is_kept() -> None:
 )
 def test_times_of_every_type_are_read(values: pa.Array, loaded: datetime | None) -> None:
     """A time is what the clock showed, in microseconds, whatever unit or zone it was saved with."""
-    rows = Rows(1, {"pickup_datetime": [values]}, [], [], lambda _indices: [])
+    rows = _rows(1, {"pickup_datetime": [values]})
     assert clean(rows, FHV, JANUARY).batch.column("pickup_datetime").to_pylist() == [loaded]
 
 
@@ -485,7 +491,7 @@ def test_a_column_of_a_type_that_cannot_mean_it_is_refused(name: str, values: pa
 def test_a_zone_that_nobody_knows_is_refused() -> None:
     """Times of an unknown zone can't be read."""
     values = pa.array([0], pa.int64()).cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.timestamp("us", "Mars/Base"))
-    rows = Rows(1, {"pickup_datetime": [values]}, [], [], lambda _indices: [])
+    rows = _rows(1, {"pickup_datetime": [values]})
     with pytest.raises(SchemaDrift, match="zone that is not known"):
         clean(rows, FHV, JANUARY)
 

@@ -29,6 +29,18 @@ def array(texts: Sequence[str | None], kind: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), len(encoded), buffers).cast(kind)
 
 
+def from_numbers(numbers: np.ndarray) -> pa.Array:
+    """Return an array of 64-bit integers."""
+    return pa.Array.from_buffers(
+        pa.int64(), len(numbers), [None, pa.py_buffer(np.ascontiguousarray(numbers, np.int64))]
+    )
+
+
+def numbers_in(values: pa.Array) -> np.ndarray:
+    """Return the values of an array of 64-bit integers without nulls; its own ``to_numpy`` imports pandas as well."""
+    return np.frombuffer(values.buffers()[1] or b"", np.int64)[values.offset : values.offset + len(values)]
+
+
 @cache
 def scalar(text: str | None, kind: pa.DataType) -> pa.Scalar:
     """Return one literal of type ``kind``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,9 +22,16 @@ _NULL_WORDS = ("", "nan", "null")
 # The longest published texts are base numbers of ten characters; one long word said a million times would fill a disk.
 _LONGEST_TEXT = 1_000
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+# What Arrow casts to a double, and to a time: it says of a whole column only that one of its values doesn't cast.
+_NUMERAL = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf(inity)?|nan(\(\w*\))?))$"
+_DAY = r"(0[1-9]|1\d|2[0-8])"
+_DAYS = rf"\d{{4}}-(02-{_DAY}|(0[13-9]|1[0-2])-({_DAY}|29|30)|(0[13578]|1[02])-31)"
+_LEAP_DAY = r"(\d\d(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-02-29"
+_TIME = rf"^({_DAYS}|{_LEAP_DAY})([ T]([01]\d|2[0-3])(:[0-5]\d(:[0-5]\d(\.\d{{1,6}})?)?)?)?$"
 # What every warehouse and Python can hold.
 _FIRST_TIME = "0001-01-01 00:00:00"
 _LAST_TIME = "9999-12-31 23:59:59.999999"
+_FIRST_DAY, _END_DAY = np.datetime64("0001-01-01"), np.datetime64("10000-01-01")
 
 
 class Converted(NamedTuple):
@@ -152,16 +160,41 @@ def _code(word: str, column: Column) -> int | None:
 
 
 def _numbers(array: pa.Array, column: Column) -> Converted:
-    numbers, bad = _cast_each(_trimmed(array), pa.float64())
+    numbers, bad = _cast_text(array, pa.float64(), _NUMERAL, _trimmed)
     converted = _from_floats(numbers, column)
     return Converted(converted.array, either(bad, converted.bad))
 
 
 def _times(array: pa.Array, column: Column) -> Converted:
-    # Fractions finer than a microsecond are cut off; official files have none, copies made with pandas do.
-    text = pc.replace_substring_regex(_trimmed(array), r"(\.\d{6})\d+$", r"\1")
-    times, bad = _cast_each(text, arrow_type(column))
-    return _in_calendar(times, bad)
+    return _in_calendar(*_cast_text(array, arrow_type(column), _TIME, _to_the_microsecond))
+
+
+def _cast_text(
+    array: pa.Array, wanted: pa.DataType, shape: str, tidied: Callable[[pa.Array], pa.Array]
+) -> tuple[pa.Array, pa.Array | None]:
+    """Cast text; where that fails, cast the values of the ``shape`` that casts, and the others tidied."""
+    text = array if array.type == pa.string() else array.cast(pa.string())
+    try:
+        return text.cast(wanted), None
+    except pa.ArrowInvalid:
+        values, others = _cast_shaped(text, wanted, shape)
+    where = pc.indices_nonzero(others)
+    rest = tidied(text.take(where))
+    again, bad = _cast_shaped(rest, wanted, shape)
+    return pc.replace_with_mask(values, others, again), pc.replace_with_mask(others, others, bad)
+
+
+def _cast_shaped(text: pa.Array, wanted: pa.DataType, shape: str) -> tuple[pa.Array, pa.Array]:
+    """Cast values of the shape that casts; the others, but nulls, are null and marked."""
+    fit = certain(pc.match_substring_regex(text, shape))
+    others = pc.and_not(pc.is_valid(text), fit)
+    values, missed = _cast_each(pc.if_else(fit, text, scalar(None, pa.string())), wanted)
+    return values, either(others, missed)
+
+
+def _to_the_microsecond(array: pa.Array) -> pa.Array:
+    """Return times trimmed, finer fractions cut off; official files have none, copies made with pandas do."""
+    return pc.replace_substring_regex(_trimmed(array), r"(\.\d{6})\d+$", r"\1")
 
 
 def _from_values(array: pa.Array, column: Column) -> Converted:
@@ -189,9 +222,22 @@ def _from_times(array: pa.Array, wanted: pa.DataType) -> Converted:
         except pa.ArrowInvalid as error:
             message = f"A time came as {array.type}, a zone that is not known."
             raise SchemaDrift(message, "Save it without a zone.") from error
-    if getattr(array.type, "unit", "") == "ns":
-        return _in_calendar(array.cast(wanted, safe=False), None)
-    return _in_calendar(*_cast_each(array, wanted))
+    outside = _beyond_calendar(array)
+    if outside is not None:
+        array = pc.if_else(outside, scalar(None, array.type), array)
+    # Nanoseconds are cut off.
+    return Converted(array.cast(wanted, safe=False), outside)
+
+
+def _beyond_calendar(times: pa.Array) -> pa.Array | None:
+    """Mark times before the year 1 or after 9999, of which not all can be cast to microseconds."""
+    unit = "D" if pa.types.is_date32(times.type) else getattr(times.type, "unit", "ms")
+    if unit == "ns":  # these end in 2262
+        return None
+    first, end = (str(edge) for edge in np.array([_FIRST_DAY, _END_DAY]).astype(f"datetime64[{unit}]").astype(np.int64))
+    numbers = times.cast(pa.int32() if unit == "D" else pa.int64()).cast(pa.int64())
+    outside = pc.or_(pc.less(numbers, scalar(first, pa.int64())), pc.greater_equal(numbers, scalar(end, pa.int64())))
+    return certain(outside) if count(outside) else None
 
 
 def _in_calendar(times: pa.Array, bad: pa.Array | None) -> Converted:
@@ -224,7 +270,10 @@ def _from_floats(array: pa.Array, column: Column) -> Converted:
 
 
 def _cast_each(array: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
-    """Cast values; where that fails, halve until those that don't cast are alone, null and marked."""
+    """Cast values; where that fails, halve until those that don't cast are alone, null and marked.
+
+    A value costs some dozen casts, so what is known not to cast is null before.
+    """
     try:
         return array.cast(wanted), None
     except pa.ArrowInvalid:

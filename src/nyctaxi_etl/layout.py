@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
+
     from nyctaxi_etl.schema import Column
 
 BOM = b"\xef\xbb\xbf"
@@ -69,15 +71,15 @@ class Block:
 class Rows:
     """A parsed block: ``columns`` holds, by canonical name, the arrays of its published columns, each ``count`` long.
 
-    ``surplus`` are fields beyond the published names, which must be empty. ``broken`` are lines that are no rows.
-    ``originals`` returns (line number, raw text) of the rows at the given indices.
+    ``surplus`` are fields beyond the published names, which must be empty. ``broken`` are lines that are no rows, as
+    rejects. ``originals`` returns the line numbers and raw texts of the rows at the given indices, which are in order.
     """
 
     count: int
     columns: dict[str, list[pa.Array]]
     surplus: list[pa.Array]
-    broken: list[Reject]
-    originals: Callable[[Sequence[int]], list[tuple[int, str]]]
+    broken: pa.RecordBatch
+    originals: Callable[[np.ndarray], tuple[np.ndarray, pa.Array]]
 
 
 def find_layout(names: Sequence[str], columns: Sequence[Column], path: Path, width: int) -> Layout:

@@ -12,14 +12,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nyctaxi_etl.arrays import array as array_of
+from nyctaxi_etl.arrays import from_numbers
 from nyctaxi_etl.casts import plain
 from nyctaxi_etl.errors import CorruptFile
 from nyctaxi_etl.layout import Block, Rows, find_layout, refuse_other_kinds, shown
 from nyctaxi_etl.pages import BATCH_BYTES, open_published, rows_at_once
+from nyctaxi_etl.rejects import as_text, none_rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    import numpy as np
 
     from nyctaxi_etl.schema import Column
 
@@ -55,14 +59,14 @@ class ParquetFile:
                     yield Block(first, part)
                     first += part.num_rows
 
-    def parse(self, block: Block) -> list[Rows]:
+    def parse(self, block: Block) -> Rows:
         """Sort a batch's columns by what they mean."""
         batch = block.data
         assert isinstance(batch, pa.RecordBatch)  # noqa: S101 - tells the type checker which half of Block it is
         columns: dict[str, list[pa.Array]] = {}
         for name, array in zip(batch.schema.names, batch.columns, strict=True):
             columns.setdefault(self._known[name].name, []).append(array)
-        return [Rows(batch.num_rows, columns, [], [], partial(_originals, batch, block.first))]
+        return Rows(batch.num_rows, columns, [], none_rejected(), partial(_originals, batch, block.first))
 
 
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -85,11 +89,11 @@ def _parts(batch: pa.RecordBatch, path: Path) -> Iterator[pa.RecordBatch]:
         yield batch.slice(start, rows)
 
 
-def _originals(batch: pa.RecordBatch, first: int, indices: Sequence[int]) -> list[tuple[int, str]]:
-    picked = batch.take(array_of([str(index) for index in indices], pa.int64()))
-    rows = zip(*(shown(column) for column in picked.columns), strict=True)
-    texts = (json.dumps(dict(zip(batch.schema.names, row, strict=True)), default=str) for row in rows)
-    return [(first + index, text) for index, text in zip(indices, texts, strict=True)]
+def _originals(batch: pa.RecordBatch, first: int, picked: np.ndarray) -> tuple[np.ndarray, pa.Array]:
+    rows = batch.take(from_numbers(picked))
+    values = zip(*(shown(column) for column in rows.columns), strict=True)
+    texts = (json.dumps(dict(zip(batch.schema.names, row, strict=True)), default=str) for row in values)
+    return first + picked, array_of([as_text(text.encode()) for text in texts], pa.string())
 
 
 @contextmanager

@@ -15,22 +15,21 @@ from stat import S_ISDIR
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from nyctaxi_etl.arrays import array
 from nyctaxi_etl.errors import QualityError, SchemaDrift
 from nyctaxi_etl.model import Staged
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.reading import open_trips
+from nyctaxi_etl.rejects import rejects_file
 from nyctaxi_etl.stagefile import arrow_schema, writing
-from nyctaxi_etl.transform import REJECTS, Cleaned, clean
+from nyctaxi_etl.transform import Cleaned, clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from concurrent.futures import Future
 
     from nyctaxi_etl.csvfile import CsvFile
-    from nyctaxi_etl.layout import Block, Reject
+    from nyctaxi_etl.layout import Block
     from nyctaxi_etl.model import Month, Partition, RawFile
     from nyctaxi_etl.parquetfile import ParquetFile
     from nyctaxi_etl.schema import Column, Dataset
@@ -41,7 +40,6 @@ MAX_UNPARSABLE = 0.05
 # A file of which half can't be parsed after so many rows is not read to its end.
 _HOPELESS_ROWS = 50_000
 _HOPELESS_SHARE = 0.5
-_REJECTS_AT_ONCE = 20_000
 _STALE_SECONDS = 24 * 3600
 
 
@@ -60,7 +58,7 @@ class Tally:
         """Count a block."""
         self.read += cleaned.read
         self.kept += cleaned.batch.num_rows
-        self.rejected += len(cleaned.rejects)
+        self.rejected += cleaned.rejects.num_rows
         self.unparsable += cleaned.unparsable
         self.flags += cleaned.flags
         if cleaned.fault and not self.first_fault:
@@ -150,7 +148,7 @@ class LiveStage:
         self._tally = tally = Tally()
         names = self.schema.names
         with (
-            _rejects_file(self._rejects) as write_rejects,
+            rejects_file(self._rejects) as write_rejects,
             closing(_cleaned(self._file, self._dataset, self.partition.month)) as blocks,
         ):
             for cleaned in blocks:
@@ -230,36 +228,17 @@ def use_frugal_memory() -> None:
 def _cleaned(file: CsvFile | ParquetFile, dataset: Dataset, month: Month) -> Generator[Cleaned]:
     """Clean blocks side by side, a few in flight, and yield them in the file's order."""
 
-    def work(block: Block) -> list[Cleaned]:
-        return [clean(rows, dataset, month) for rows in file.parse(block)]
+    def work(block: Block) -> Cleaned:
+        return clean(file.parse(block), dataset, month)
 
-    flying: deque[Future[list[Cleaned]]] = deque()
+    flying: deque[Future[Cleaned]] = deque()
     with ThreadPoolExecutor(THREADS) as pool:
         for block in file.blocks():
             flying.append(pool.submit(work, block))
             if len(flying) > THREADS:
-                yield from flying.popleft().result()
+                yield flying.popleft().result()
         while flying:
-            yield from flying.popleft().result()
-
-
-@contextmanager
-def _rejects_file(path: Path) -> Iterator[Callable[[list[Reject]], None]]:
-    held: list[Reject] = []
-    with pq.ParquetWriter(path, REJECTS, compression="zstd") as writer:
-
-        def flush() -> None:
-            columns = [array([str(getattr(reject, field.name)) for reject in held], field.type) for field in REJECTS]
-            writer.write_table(pa.table(columns, schema=REJECTS))
-            held.clear()
-
-        def write(rejects: list[Reject]) -> None:
-            held.extend(rejects)
-            if len(held) >= _REJECTS_AT_ONCE:
-                flush()
-
-        yield write
-        flush()
+            yield flying.popleft().result()
 
 
 def _check(tally: Tally, raw: RawFile, max_unparsable: float) -> None:

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nyctaxi_etl.arrays import scalar
+from nyctaxi_etl.arrays import array, numbers_in, scalar
 from nyctaxi_etl.casts import Converted, arrow_type, blank, certain, convert, count, either
 from nyctaxi_etl.layout import Reject, shown
+from nyctaxi_etl.rejects import in_order, none_rejected, rejected
 from nyctaxi_etl.stagefile import arrow_schema
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nyctaxi_etl.layout import Rows
     from nyctaxi_etl.model import Month
     from nyctaxi_etl.schema import Dataset, Predicate
-
-REJECTS = pa.schema([("reason", pa.string()), ("line", pa.int64()), ("raw", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Cleaned:
     """
 
     batch: pa.RecordBatch
-    rejects: list[Reject]
+    rejects: pa.RecordBatch
     unparsable: int
     fault: Reject | None
     flags: Counter[str]
@@ -38,7 +39,7 @@ class Cleaned:
     @property
     def read(self) -> int:
         """How many rows the block held."""
-        return int(self.batch.num_rows) + len(self.rejects)
+        return int(self.batch.num_rows + self.rejects.num_rows)
 
 
 class _Fault(NamedTuple):
@@ -59,17 +60,16 @@ def clean(rows: Rows, dataset: Dataset, month: Month) -> Cleaned:
     batch = pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(dataset.columns))
     bad = either(*(fault.mask for fault in faults))
     drops = {rule.name: matches(rule.predicate, batch, month) for rule in dataset.rules if rule.action == "drop"}
-    reasons = _reasons(faults, bad, drops)
-    lost = either(bad, *drops.values()) if reasons else None
+    lost = either(bad, *drops.values())
+    lost = lost if lost is not None and count(lost) else None
     kept = batch if lost is None else batch.filter(pc.invert(lost))
     flags = _unknown(unknown, lost)
     for rule in dataset.rules:
         if rule.action == "flag":
             flags[rule.name] += count(matches(rule.predicate, kept, month))
-    originals = rows.originals(list(reasons)) if reasons else []
-    rejects = [Reject(line, why, raw) for (line, raw), why in zip(originals, reasons.values(), strict=True)]
-    unparsable = [reject for reject in rejects if reject.reason not in drops] + rows.broken
-    return Cleaned(kept, sorted(rejects + rows.broken), len(unparsable), min(unparsable, default=None), +flags)
+    unparsable = in_order([_misfits(rows, faults, bad), rows.broken])
+    rejects = in_order([unparsable, *_dropped(rows, drops, bad)])
+    return Cleaned(kept, rejects, unparsable.num_rows, _first(unparsable), +flags)
 
 
 def matches(predicate: Predicate, batch: pa.RecordBatch, month: Month) -> pa.Array:
@@ -91,16 +91,16 @@ def _conform(rows: Rows, dataset: Dataset) -> tuple[list[pa.Array], list[_Fault]
     unknown: list[tuple[str, pa.Array]] = []
     for column in dataset.columns:
         published = rows.columns.get(column.name, [])
-        converted = [convert(array, column) for array in published] or [_absent(arrow_type(column), rows.count)]
+        converted = [convert(values, column) for values in published] or [_absent(arrow_type(column), rows.count)]
         for values, result in zip(published, converted, strict=False):
             if result.bad is not None:
                 faults.append(_Fault(column.name, result.bad, values))
             if result.unknown is not None:
                 unknown.append((column.name, result.unknown))
         arrays.append(converted[0].array if len(converted) == 1 else pc.coalesce(*(c.array for c in converted)))
-    for index, array in enumerate(rows.surplus, start=1):
-        if array.null_count < len(array) and count(filled := pc.invert(blank(array))):
-            faults.append(_Fault(f"surplus field {index}", filled, array))
+    for index, values in enumerate(rows.surplus, start=1):
+        if values.null_count < len(values) and count(filled := pc.invert(blank(values))):
+            faults.append(_Fault(f"surplus field {index}", filled, values))
     return arrays, faults, unknown
 
 
@@ -108,17 +108,36 @@ def _absent(kind: pa.DataType, rows: int) -> Converted:
     return Converted(pa.nulls(rows, kind))
 
 
-def _reasons(faults: list[_Fault], bad: pa.Array | None, drops: dict[str, pa.Array]) -> dict[int, str]:
-    """Return, by row, why it is not loaded: its first bad value, or the first rule that drops it."""
+def _misfits(rows: Rows, faults: list[_Fault], bad: pa.Array | None) -> pa.RecordBatch:
+    """Set aside the rows with a value that doesn't fit, each with its first such value."""
     reasons: dict[int, str] = {}
+    told = None
     for name, mask, values in faults:
-        where = pc.indices_nonzero(mask)
+        where = pc.indices_nonzero(mask if told is None else pc.and_not(mask, told))
+        told = either(told, mask)
         for index, value in zip(where.to_pylist(), shown(values.take(where)), strict=True):
-            reasons.setdefault(index, f"{name}: {str(value)[:80]!r} does not fit")
+            reasons[index] = f"{name}: {str(value)[:80]!r} does not fit"
+    if bad is None or not reasons:
+        return none_rejected()
+    lines, raw = rows.originals(numbers_in(pc.indices_nonzero(bad)))
+    return rejected(array([reasons[index] for index in sorted(reasons)], pa.string()), lines, raw)
+
+
+def _dropped(rows: Rows, drops: dict[str, pa.Array], bad: pa.Array | None) -> Iterator[pa.RecordBatch]:
+    """Set aside the rows that a rule drops, each by the first that does."""
+    gone = bad
     for name, mask in drops.items():
-        for index in pc.indices_nonzero(mask if bad is None else pc.and_not(mask, bad)).to_pylist():
-            reasons.setdefault(index, name)
-    return dict(sorted(reasons.items()))
+        new = mask if gone is None else pc.and_not(mask, gone)
+        if count(new):
+            lines, raw = rows.originals(numbers_in(pc.indices_nonzero(new)))
+            yield rejected(pa.repeat(scalar(name, pa.string()), len(lines)), lines, raw)
+            gone = either(gone, new)
+
+
+def _first(rejects: pa.RecordBatch) -> Reject | None:
+    return (
+        Reject(*(rejects.column(name)[0].as_py() for name in ("line", "reason", "raw"))) if rejects.num_rows else None
+    )
 
 
 def _unknown(masks: list[tuple[str, pa.Array]], lost: pa.Array | None) -> Counter[str]:

@@ -1,0 +1,47 @@
+"""How much of a file may stand where: time and memory follow a file's size, whatever stands in it.
+
+Every bound is far beyond anything published, and each keeps a file of 20 MB within 20 seconds and 600 MB.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nyctaxi_etl.errors import CorruptFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# A block is parsed at once, and some are in flight. 1 MiB holds about 11,000 yellow rows; larger ones are no faster.
+BLOCK_BYTES = 1 << 20
+# Lines of two bytes would be half a million rows of 25 columns, 100 MB a block. As many as a batch of Parquet.
+BLOCK_LINES = 1 << 16
+# What is read to find the header, and to see how many fields the first rows have.
+HEAD_BYTES = 1 << 20
+# Published headers have 410 bytes and 26 names at most; a table joined and saved by somebody has some hundred.
+HEADER_BYTES = 1 << 16
+FIELDS = 1_000
+# The longest published line has 370 bytes; one of 64 KiB is no row, and one that doesn't end in a mebibyte no line.
+LINE_BYTES = 1 << 16
+ENDLESS_LINE_BYTES = 1 << 20
+# Of a row that is set aside, as much is kept as shows what it is.
+REJECT_BYTES = 4_096
+# Rejects are written when they are so many bytes, however few they are.
+REJECTS_BYTES = 8 << 20
+# gzip makes CSV of trips a tenth at best, and can make zeros a thousandth. Small files may: somebody tries something.
+UNZIPPED_RATIO = 32
+UNZIPPED_BYTES = 256 << 20
+# The most frugal published months take 2.8 bytes a row (fhv of 2015 in Parquet) and 12 (in gzipped CSV).
+ROWS_PER_BYTE = 1
+ROWS = 4_000_000
+
+
+def refuse_what_swells(path: Path, size: int, unzipped: int, rows: int) -> None:
+    """Raise ``CorruptFile`` if a file of ``size`` bytes has unpacked to more than any real one does."""
+    if unzipped > max(UNZIPPED_BYTES, UNZIPPED_RATIO * size):
+        message = f"{path.name} unzips to more than {UNZIPPED_RATIO} times its {size:,} bytes: no month does."
+    elif rows > max(ROWS, ROWS_PER_BYTE * size):
+        message = f"{path.name} has more rows than its {size:,} bytes: no month does."
+    else:
+        return
+    raise CorruptFile(message, "Look at what its source holds, and fetch it again.")
