@@ -23,6 +23,7 @@ from nyctaxi_etl.errors import UsageError
 from nyctaxi_etl.model import Color, Month, Partition
 from nyctaxi_etl.pipeline import Google, Job
 from nyctaxi_etl.sources import resolve
+from nyctaxi_etl.warehouses.bigquery import bigquery_client
 from support.bigquery_proxy import PROJECT
 from support.command import environment, nyctaxi
 from support.months import publish
@@ -306,6 +307,19 @@ def test_emulators_need_no_project(prefect_running: PrefectServer, emulators: di
     done = nyctaxi("blocks-init", "--check", "--json", folder=folder, settings=settings)
     assert done.code == 0, done.err
     assert [row["status"] for row in done.json["results"]] == ["skipped", "skipped", "works", "works"]
+
+
+@pytest.mark.usefixtures("prefect_here")
+def test_a_dataset_whose_tables_expire_is_said(at_google: Path, google: Cloud) -> None:  # noqa: ARG001 - its settings
+    """With the command that takes it back; no table is made there."""
+    client = bigquery_client(PROJECT, google.bigquery)
+    dataset = client.get_dataset(google.dataset)
+    dataset.default_partition_expiration_ms = 60 * 24 * 3600 * 1000
+    client.update_dataset(dataset, ["default_partition_expiration_ms"])
+    *_, found = blocks.check(blocks.register(settings()), google_of(settings()))
+    assert (found.name, found.status) == ("bigquery-warehouse", "failed")
+    assert "bq update --default_table_expiration 0 --default_partition_expiration 0" in found.note
+    assert list(client.list_tables(google.dataset)) == []
 
 
 def test_google_says_what_to_fix(prefect_running: PrefectServer, emulators: dict[str, str], folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -699,6 +700,37 @@ def test_an_object_replaced_while_it_is_read_is_not_mixed(strict: Place, old: Pa
     assert sum(_media(asked) for asked in strict.gate.asked) == 2  # what is gone is not asked for again
     strict.gate.faults.clear()
     assert strict.lake.get(KEY, tmp_path / "into", JANUARY).read_bytes() == old.read_bytes()
+
+
+def test_an_object_that_is_open_is_read_from_any_place(place: Place, new: Path) -> None:
+    """As a file is."""
+    place.put_old(new)
+    whole = new.read_bytes()
+    with place.lake.open(KEY) as file:
+        assert file.seek(-8, io.SEEK_END) == SIZE - 8
+        assert file.read() == whole[-8:]
+        file.seek(1000)
+        assert (file.read(10), file.tell()) == (whole[1000:1010], 1010)
+        file.seek(0)
+        assert file.read() == whole
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "kind", "told"),
+    [
+        (404, "No such object", Transient, "another run replaced it while it was read"),
+        (403, "does not have storage.objects.get access", LakeError, "not allowed"),
+    ],
+)
+def test_an_object_that_is_open_and_goes_is_told(  # noqa: PLR0913, PLR0917 - a row of the table above
+    strict: Place, new: Path, status: int, said: str, kind: type[NycTaxiError], told: str
+) -> None:
+    """Replaced, or no longer to be read: in our words, at once."""
+    strict.put_old(new)
+    strict.gate.faults.append(Fault(_media, times=99, status=status, body=_words(status, said)))
+    with strict.lake.open(KEY) as file, pytest.raises(kind, match=told):
+        file.read(10)
+    assert sum(_media(asked) for asked in strict.gate.asked) == 1
 
 
 def test_a_full_disk_is_told(place: Place, new: Path, tmp_path: Path) -> None:

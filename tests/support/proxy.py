@@ -179,7 +179,11 @@ class _Passage(BaseHTTPRequestHandler):
             name: value.replace(self.server.behind, own) if name.lower() == "location" else value
             for name, value in answer.headers.items()
         }
-        whole = answer.read() if length < 0 else None
+        # So do the links of what is told of an object.
+        is_told = "json" in answer.headers.get("Content-Type", "")
+        whole = answer.read() if length < 0 or is_told else None
+        if whole and is_told:
+            whole = whole.replace(self.server.behind.encode(), own.encode())
         self._answer(answer.status, headers, length if whole is None else len(whole))
         left = fault.short
         for block in [whole] if whole is not None else iter(lambda: answer.read(BLOCK_BYTES), b""):

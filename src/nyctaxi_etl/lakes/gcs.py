@@ -5,8 +5,8 @@ Needs object rights on the bucket alone (``roles/storage.objectUser``): the buck
 
 from __future__ import annotations
 
+import io
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from urllib.parse import urlsplit
@@ -24,7 +24,7 @@ from nyctaxi_etl.lakes.refusals import (
     unreadable,
 )
 from nyctaxi_etl.lakes.session import CONNECT_SECONDS, READ_SECONDS, Parcel, checksum, send, trying
-from nyctaxi_etl.progress import Event, tell
+from nyctaxi_etl.lakes.streams import Opened, Told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,7 +40,6 @@ SESSIONS = 3
 _LIMITS = (CONNECT_SECONDS, READ_SECONDS)
 _NO_BUCKET = "bucket does not exist"  # "The specified bucket does not exist."; else it is the object
 _FINE = range(200, 400)
-_TOLD_BYTES = 256 << 10
 _OPEN_BYTES = 1 << 20
 _CREDENTIALS = "Run `gcloud auth application-default login`, or register a service account (`nyctaxi blocks-init`)."
 
@@ -52,25 +51,6 @@ class _Found(NamedTuple):
     size: int
     crc32c: str
     facts: dict[str, str]
-
-
-@dataclass
-class _Told:
-    """A file that says how far it is while it is written."""
-
-    file: BinaryIO
-    partition: Partition
-    total: int
-    done: int = 0
-    told: int = 0
-
-    def write(self, data: bytes) -> int:
-        self.file.write(data)
-        self.done += len(data)
-        if self.done - self.told >= _TOLD_BYTES or self.done == self.total:
-            self.told = self.done
-            tell(Event(self.partition, "get", self.done, self.total, "bytes"))
-        return len(data)
 
 
 def gcs_client(
@@ -157,7 +137,7 @@ class GcsLake:
         with on_disk(part):
             into.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as file:
-                self._fetch(key, found, _Told(file, partition, found.size))
+                self._fetch(key, found, Told(file, partition, found.size))
         if checksum(part) != found.crc32c:
             part.unlink()
             message = f"{self.uri(key)}: its bytes came damaged; their crc32c is not {found.crc32c}."
@@ -169,8 +149,16 @@ class GcsLake:
         with self._as_ours(key):
             blob = self._blob(key)
             blob.reload(timeout=_LIMITS)
-            opened: BinaryIO = self._blob(key, blob.generation).open("rb", chunk_size=_OPEN_BYTES, timeout=_LIMITS)
-        return opened
+            reader: BinaryIO = self._blob(key, blob.generation).open("rb", chunk_size=_OPEN_BYTES, timeout=_LIMITS)
+        return io.BufferedReader(Opened(reader, lambda size: self._read_on(key, reader, size)), _OPEN_BYTES)
+
+    def _read_on(self, key: str, reader: BinaryIO, size: int) -> bytes:
+        """Read on in an object that was opened. Raises ``Transient`` if it was replaced, and as ``get`` does."""
+        try:
+            with self._as_ours(key):
+                return reader.read(size)
+        except MissingError:
+            raise self._replaced(key) from None
 
     def remove(self, key: str) -> None:
         """Remove the object, if it is there."""
@@ -237,7 +225,7 @@ class GcsLake:
         found = self._look(key, parcel.partition, "put")
         return found is not None and found[1:] == (parcel.size, parcel.crc32c, dict(facts))
 
-    def _fetch(self, key: str, found: _Found, into: _Told) -> None:
+    def _fetch(self, key: str, found: _Found, into: Told) -> None:
         """Bring what is missing of this very generation, until ``ATTEMPTS`` in a row brought nothing further."""
 
         def fetch(_attempt: int) -> None:
@@ -258,8 +246,10 @@ class GcsLake:
             while into.done < found.size:
                 trying(fetch, into.partition, "get")
         except MissingError:  # the very generation: asking for it again would never help
-            message = f"{self.uri(key)}: another run replaced it while it was read."
-            raise Transient(message, AGAIN) from None
+            raise self._replaced(key) from None
+
+    def _replaced(self, key: str) -> Transient:
+        return Transient(f"{self.uri(key)}: another run replaced it while it was read.", AGAIN)
 
     @contextmanager
     def _as_ours(self, key: str) -> Iterator[None]:
