@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import datetime
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -13,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from google.cloud.storage import Blob  # type: ignore[import-untyped]
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from nyctaxi_etl import iter_trips, read_trips
 from nyctaxi_etl.datasets import YELLOW
@@ -140,6 +143,132 @@ def test_what_is_asked_wrongly(lake: str) -> None:
             read_trips("yellow", 2021, 1, where=where, lake=lake)
     with pytest.raises(NycTaxiError, match="yellow/2021-01"):
         read_trips("yellow", 2021, 1, where="store_and_fwd_flag::INTEGER = 1", lake=lake)
+
+
+@pytest.mark.parametrize("where", ["", "  ", "\n"])
+def test_an_empty_condition_is_none(held: Path, where: str) -> None:
+    """A condition without a word is no condition."""
+    assert len(read_trips("yellow", 2021, 1, ["vendor_id"], where, data_dir=held)) == len(
+        read_trips("yellow", 2021, 1, ["vendor_id"], data_dir=held)
+    )
+
+
+HOSTILE = (
+    "1 = 1; COPY (SELECT 1) TO 'OUT'",
+    "1 = 1); COPY (SELECT 1) TO 'OUT'; SELECT (1",
+    "1 = 1) UNION ALL SELECT 1; COPY (SELECT (1) TO 'OUT'",
+    "1 = 1; ATTACH 'OUT' AS other",
+    "1 = 1; SET enable_external_access = true; COPY (SELECT 1) TO 'OUT'",
+    "1 = 1; EXPORT DATABASE 'OUT'",
+    "1 = 1; CREATE TABLE mine AS SELECT 1",
+    "1 = 1; DROP TABLE yellow_taxi_data",
+    "1 = 1; INSTALL httpfs",
+    "EXISTS (COPY (SELECT 1) TO 'OUT')",
+    "EXISTS (FROM query('COPY (SELECT 1) TO ''OUT'''))",
+    "EXISTS (DELETE FROM yellow_taxi_data RETURNING 1)",
+    "EXISTS (FROM read_csv('SECRET'))",
+    "EXISTS (FROM read_text('SECRET'))",
+    "EXISTS (FROM 'SECRET')",
+    "EXISTS (FROM glob('SECRET'))",
+    "EXISTS (FROM sniff_csv('SECRET'))",
+    "EXISTS (FROM read_parquet('https://127.0.0.1:1/x.parquet'))",
+    "EXISTS (FROM frame_of_the_caller)",
+    "1 = 1 FROM read_csv('SECRET')",
+    "1 = 1 UNION SELECT 1",
+    "1 = 1 LIMIT 1",
+    "1 = 1, 2 = 2",
+    "(1 = 1",
+    "1 = 1)",
+    "1 = 1 /*",
+    "'1 = 1",
+    "count(*) > 1",
+    "\ud800 = 1",
+    "error('no')",
+    "((" * 50,
+)
+
+
+def test_hostile_conditions(lake: str, held: Path, tmp_path: Path) -> None:
+    """A condition is one expression on the rows: nothing else is run, read or written, and the refusal is ours."""
+    frame_of_the_caller = pd.DataFrame({"x": [1]})
+    secret, out = tmp_path / "secret.csv", tmp_path / "out"
+    secret.write_text("x\n1\n")
+    before = (held / "nyctaxi.duckdb").read_bytes()
+    passed = []
+    for text, end in product(HOSTILE, ("", ";", "; -- ", " --\n") if lake == "duckdb" else ("",)):
+        where = text.replace("OUT", str(out)).replace("SECRET", str(secret)) + end
+        try:
+            read_trips("yellow", 2021, 1, ["vendor_id"], where, lake=lake)
+        except NycTaxiError:
+            assert not out.exists(), where
+        else:
+            passed.append(where)
+    assert passed == []
+    assert (held / "nyctaxi.duckdb").read_bytes() == before
+    assert len(frame_of_the_caller) == 1
+
+
+SCRAPS = st.sampled_from(
+    [
+        *("1", "=", "(", ")", ";", ",", "--", "/*", "*/", "'", '"', "$$", "\n", "\\", "\x00", "é", "$a", "?", ".", "*"),
+        *("vendor_id", "SELECT", "FROM", "WHERE", "UNION", "ALL", "AND", "NOT", "EXISTS", "COPY", "TO", "'OUT'"),
+        *("COPY (SELECT 1) TO 'OUT'", "; COPY (SELECT 1) TO 'OUT'; SELECT 1", "read_csv('OUT')", "INTO", "AS", "x"),
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(scraps=st.lists(SCRAPS, min_size=1, max_size=12))
+def test_any_condition(held: Path, tmp_path: Path, scraps: list[str]) -> None:
+    """Whatever stands in a condition: it selects some of the rows, or is refused by an error of ours."""
+    out = tmp_path / "out"
+    where = " ".join(scraps).replace("OUT", str(out))
+    try:
+        some = read_trips("yellow", 2021, 1, ["vendor_id", "total_amount"], where, data_dir=held)
+    except NycTaxiError:
+        pass
+    else:
+        assert list(some.columns) == ["vendor_id", "total_amount"]
+        assert len(some) <= ROWS
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, 2**300, "\ud800", lambda: 1])
+def test_values_that_are_none(held: Path, value: object) -> None:
+    """A value that no column can have is refused by an error of ours."""
+    with pytest.raises(UsageError, match="no condition"):
+        read_trips("yellow", 2021, 1, ["vendor_id"], "vendor_id = $x", parameters={"x": value}, data_dir=held)
+
+
+def test_a_condition_that_fails_late(held: Path) -> None:
+    """A row in the middle that the condition does not suit is an error of ours, also while batches come."""
+    where = (
+        "CASE WHEN total_amount > (SELECT quantile_cont(total_amount, 0.99) FROM yellow_taxi_data) THEN error('no') END"
+    )
+    with pytest.raises(NycTaxiError, match="yellow/2021-01"):
+        for _ in iter_trips("yellow", 2021, 1, ["vendor_id"], where, data_dir=held, batch_rows=10):
+            pass
+    with pytest.raises(UsageError, match="batch_rows=0"):
+        iter_trips("yellow", 2021, 1, batch_rows=0, data_dir=held)
+
+
+def test_a_condition_has_subqueries_on_its_rows(lake: str) -> None:
+    """What is forbidden is what lies elsewhere: an expression may still be a long one."""
+    where = "total_amount > (SELECT 20 WHERE 1 = 1) AND list_contains([1, 2], vendor_id) /* both */ -- and no more"
+    frame = read_trips("yellow", 2021, 1, ["total_amount"], where, lake=lake)
+    assert frame["total_amount"].min() > 20
+
+
+def test_others_read_the_same_file(held: Path) -> None:
+    """A file that this process reads, or reads twice, is read with settings of each its own."""
+    path = str(held / "nyctaxi.duckdb")
+    with duckdb.connect(path, read_only=True) as other:
+        assert len(read_trips("yellow", 2021, 1, ["vendor_id"], lake=f"duckdb:///{path}")) > ROWS / 2
+        both = zip(
+            *(iter_trips("yellow", 2021, 1, ["vendor_id"], data_dir=held, batch_rows=9) for _ in "12"), strict=True
+        )
+        assert all(one.equals(two) for one, two in both)
+        assert other.execute("SELECT current_setting('enable_external_access')").fetchall() == [(True,)]
 
 
 def test_a_bucket_sends_only_what_is_asked_for(

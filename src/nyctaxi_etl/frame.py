@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 100_000
 _WAREHOUSE = "duckdb"
+_ATTACHED = "warehouse"
 # Enough for the row groups in flight, however large the months are.
 _SETTINGS = {"memory_limit": "512MB", "threads": "2"}
 Parameters = dict[str, Any]
@@ -50,9 +51,16 @@ class _Place(NamedTuple):
 
     name: str
     connection: duckdb.DuckDBPyConnection
-    source: Callable[[Partition], str | None]
+    source: Callable[[Partition], _Rows | None]
     command: str
     option: str
+
+
+class _Rows(NamedTuple):
+    """What DuckDB is to read a month from: a relation in SQL, and the file that it opens for it, if it is one."""
+
+    sql: str
+    file: str | None = None
 
 
 def read_trips(  # noqa: PLR0913 - each narrows what is read
@@ -78,7 +86,7 @@ def read_trips(  # noqa: PLR0913 - each narrows what is read
     import pandas as pd
     import pyarrow as pa
 
-    request = _Request(_months(color, year, months), _columns(color, columns), where, parameters or {})
+    request = _request(color, year, months, columns, where, parameters)
     schema = _schema(request.columns)
     table = pa.Table.from_batches(_batches(request, lake, data_dir, BATCH_ROWS), schema)
     frame: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype)
@@ -98,8 +106,44 @@ def iter_trips(  # noqa: PLR0913 - as above
     batch_rows: int = BATCH_ROWS,
 ) -> Iterator[pa.RecordBatch]:
     """Yield what ``read_trips`` returns as record batches of at most ``batch_rows`` rows, in bounded memory."""
-    request = _Request(_months(color, year, months), _columns(color, columns), where, parameters or {})
+    request = _request(color, year, months, columns, where, parameters)
+    if batch_rows < 1:
+        message = f"batch_rows={batch_rows} is no number of rows."
+        raise UsageError(message, "Ask for at least one.")
     return _batches(request, lake, data_dir, batch_rows)
+
+
+def _request(  # noqa: PLR0913, PLR0917 - what a caller narrows it by
+    color: str,
+    year: int | str,
+    months: int | str | Iterable[int],
+    columns: Sequence[str] | None,
+    where: str | None,
+    parameters: Parameters | None,
+) -> _Request:
+    return _Request(_months(color, year, months), _columns(color, columns), _condition(where), parameters or {})
+
+
+def _condition(where: str | None) -> str | None:
+    """Return the condition if it is one, ``None`` for an empty one.
+
+    What follows an expression (another statement, a FROM, a UNION, a bracket too many) would be run as well.
+    """
+    import duckdb
+
+    if where is None or not where.strip():
+        return None
+    try:
+        where.encode()
+        duckdb.SQLExpression(where)
+    except (duckdb.Error, UnicodeError) as error:
+        raise _no_condition(where, error) from None
+    return where
+
+
+def _no_condition(where: str, error: Exception) -> UsageError:
+    message = f"where={where!r} is no condition on trips: {_line(error)}"
+    return UsageError(message, "Write one expression in SQL, with the columns' canonical names (`nyctaxi schema`).")
 
 
 def _months(color: str, year: int | str, months: int | str | Iterable[int]) -> tuple[Partition, ...]:
@@ -136,18 +180,30 @@ def _batches(request: _Request, lake: str, data_dir: str | Path | None, rows: in
             color, month = missing[0].color, missing[0].month
             what = f"{place.command} --color {color} --year {month.year} --months {month.number} {place.option}"
             raise NotPublished(message, f"Put it there first: nyctaxi {what}")
-        for partition, source in sources.items():
+        there = {partition: source for partition, source in sources.items() if source}
+        _shut(place.connection, [source.file for source in there.values() if source.file])
+        for partition, source in there.items():
             with _readable(partition, place):
-                yield from _reader(_relation(place, request, partition, str(source)), rows)
+                yield from _reader(_relation(place, request, partition, source.sql), rows)
+
+
+def _shut(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
+    """Leave a connection nothing but what it has and these files: a condition can't read, write or change more."""
+    allowed = ", ".join(_text(file) for file in files)
+    connection.execute("SET python_enable_replacements = false")
+    connection.execute(f"SET allowed_paths = [{allowed}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
 
 
 @contextmanager
 def _readable(partition: Partition, place: _Place) -> Iterator[None]:
     import duckdb
+    import pyarrow as pa
 
     try:
         yield
-    except duckdb.Error as error:
+    except (duckdb.Error, pa.ArrowException) as error:  # Arrow's: what DuckDB says in the middle of a month
         message = f"{partition} can't be read from {place.name}: {_line(error)}"
         kind = UsageError if isinstance(error, duckdb.DataError) else NycTaxiError
         raise kind(message, "Does the condition suit the rows, and is the month whole?") from error
@@ -168,9 +224,8 @@ def _relation(place: _Place, request: _Request, partition: Partition, source: st
     try:
         # On lines of its own, or a comment in it would hide the bracket.
         return place.connection.sql(f"{sql} WHERE (\n{request.where}\n)", params=request.parameters)
-    except duckdb.Error as error:
-        message = f"where={request.where!r} is no condition on {partition.color} trips: {_line(error)}"
-        raise UsageError(message, "Write it in SQL, with the columns' canonical names (`nyctaxi schema`).") from error
+    except (duckdb.Error, TypeError, ValueError) as error:  # Python's: a parameter that DuckDB has no type for
+        raise _no_condition(request.where, error) from error
 
 
 def _value(column: Column, there: set[str]) -> str:
@@ -186,12 +241,15 @@ def _reader(relation: duckdb.DuckDBPyRelation, rows: int) -> pa.RecordBatchReade
 
 
 def _open(lake: str, data_dir: Path, first: Partition, stack: ExitStack) -> _Place:
+    import duckdb
+
     if lake == _WAREHOUSE or lake.startswith("duckdb:///"):
         path = data_dir / "nyctaxi.duckdb" if lake == _WAREHOUSE else Path(lake.removeprefix("duckdb:///"))
         held, connection = _held(path, first, stack)
-        table = quote(DATASETS[first.color].table)
-        return _Place(str(path), connection, lambda p: table if p in held else None, "ingest", f"--to {lake}")
-    place, connection = _lake(lake, data_dir), _connect(":memory:", stack)
+        rows = _Rows(quote(DATASETS[first.color].table))
+        return _Place(str(path), connection, lambda p: rows if p in held else None, "ingest", f"--to {lake}")
+    place = _lake(lake, data_dir)
+    connection = stack.enter_context(closing(duckdb.connect(":memory:", config=dict(_SETTINGS))))
     return _Place(
         place.address, connection, lambda p: _in_lake(place, p, connection, stack), "upload", f"--lake {lake}"
     )
@@ -201,10 +259,13 @@ def _held(path: Path, first: Partition, stack: ExitStack) -> tuple[set[Partition
     """Return the colour's months that a DuckDB file holds, and the file, open to be read."""
     import duckdb
 
+    connection = stack.enter_context(closing(duckdb.connect(":memory:", config=dict(_SETTINGS))))
     if not path.is_file():
-        return set(), _connect(":memory:", stack)
+        return set(), connection
     try:
-        connection = _connect(str(path), stack)
+        # Attached, it is read with settings of this connection alone, also where this process reads it elsewhere.
+        connection.execute(f"ATTACH {_text(str(path))} AS {_ATTACHED} (TYPE duckdb, READ_ONLY)")
+        connection.execute(f"USE {_ATTACHED}")
         sql = f"SELECT file_month FROM {quote(LEDGER_TABLE)} WHERE table_name = ?"  # noqa: S608 - quoted
         found = connection.execute(sql, [DATASETS[first.color].table]).fetchall()
     except duckdb.CatalogException:  # a DuckDB file without a ledger
@@ -213,15 +274,6 @@ def _held(path: Path, first: Partition, stack: ExitStack) -> tuple[set[Partition
         message = f"{path} can't be opened: {_line(error)}"
         raise WarehouseError(message, "Close what has it open, or name another with lake='duckdb:///path'.") from error
     return {Partition(first.color, Month.of(day)) for (day,) in found}, connection
-
-
-def _connect(path: str, stack: ExitStack) -> duckdb.DuckDBPyConnection:
-    import duckdb
-
-    # A file may be open in this process already, with settings of its own.
-    is_file = path != ":memory:"
-    opened = duckdb.connect(path, read_only=is_file, config={} if is_file else dict(_SETTINGS))
-    return stack.enter_context(closing(opened))
 
 
 def _lake(address: str, data_dir: Path) -> Lake:
@@ -234,17 +286,16 @@ def _lake(address: str, data_dir: Path) -> Lake:
     return blocks.lake_behind(address.removeprefix(BLOCK), Google(storage_emulator=config.storage_emulator()))
 
 
-def _in_lake(lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection, stack: ExitStack) -> str | None:
+def _in_lake(lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection, stack: ExitStack) -> _Rows | None:
     """Return what DuckDB is to read a month of the lake from, if it is there: its file, or a bucket's object."""
     key = trips_key(partition)
     path = Path(lake.uri(key))
     if path.is_file() and not set("*?[") & set(str(path)):  # DuckDB takes these for patterns
-        escaped = str(path).replace("'", "''")
-        return f"read_parquet('{escaped}')"
+        return _Rows(f"read_parquet({_text(str(path))})", str(path))
     if lake.facts(key) is None:
         return None
     connection.register(partition.stem, _dataset(stack.enter_context(lake.open(key))))
-    return quote(partition.stem)
+    return _Rows(quote(partition.stem))
 
 
 def _dataset(file: BinaryIO) -> ds.Dataset:
@@ -265,6 +316,12 @@ def _schema(columns: Sequence[Column]) -> pa.Schema:
 
 def _data_dir(given: str | Path | None) -> Path:
     return (config.settings().data_dir if given is None else Path(given)).expanduser()
+
+
+def _text(value: str) -> str:
+    """Return a text as SQL's literal."""
+    escaped = value.replace("'", "''")
+    return f"'{escaped}'"
 
 
 def _line(error: Exception) -> str:
