@@ -430,7 +430,7 @@ def test_readers_of_one_table_do_not_keep_those_of_the_other(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """While the exchange waits for a reader of the clean table, the raw one can be read; both change at once."""
-    monkeypatch.setattr("nyctaxi_etl.warehouses.postgres._WAITS_SECONDS", (0.2,) * 50)
+    monkeypatch.setattr("nyctaxi_etl.warehouses.postgres_locks._WAITS_SECONDS", (0.2,) * 50)
     place = Place(postgres.url(), tmp_path, lambda _statement: None)
     put(place, staged(tmp_path, "2021-01", range(6)))
     seen: list[int] = []

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a load that waits look up sooner than it does for users."""
-    monkeypatch.setattr("nyctaxi_etl.warehouses.postgres._WAITS_SECONDS", (0.2,) * 5)
+    monkeypatch.setattr("nyctaxi_etl.warehouses.postgres_locks._WAITS_SECONDS", (0.2,) * 5)
 
 
 def put(server: PostgresServer, folder: Path, month: str, numbers: Iterable[int], table: str = "trips") -> int:

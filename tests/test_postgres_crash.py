@@ -106,7 +106,7 @@ def test_killed_while_it_waits_for_readers(stage: Stage, postgres: PostgresServe
 
 
 def test_killed_before_the_ledger(stage: Stage, postgres: PostgresServer) -> None:
-    """SIGKILL between the exchange and the ledger's row: the old month is there, for all and at once."""
+    """SIGKILL between the copy and the ledger's row, before the exchange: the old month is there."""
     with Loading(stage.job, [stage.january]) as loading:
         with _auditing(postgres):
             loading.go()
@@ -183,7 +183,7 @@ def test_cut_off_while_copying(
 def test_cut_off_at_the_end(
     stage: Stage, postgres: PostgresServer, blocking: str, attempts: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The same while it waits for readers, between exchange and ledger, and in the commit itself."""
+    """The same while it waits for the ledger's row, for readers, and in the commit itself."""
     block: Callable[[PostgresServer], AbstractContextManager[None]] = globals()[blocking]
     with stamina.set_testing(attempts == 1), ThreadPoolExecutor(1) as pool:
         with block(postgres):

@@ -277,6 +277,58 @@ def test_a_column_of_another_type_is_refused(place: Place, old: list[tuple[Any, 
     assert place.rows("trips", TRIPS) == old
 
 
+# What users add to a table; SQLite has no way to change a column that is there.
+CHANGES: Mapping[str, str] = {
+    "default": "ALTER TABLE trips ADD COLUMN agent VARCHAR(9) DEFAULT 'us'",
+    "not null": "ALTER TABLE trips ALTER COLUMN trip SET NOT NULL",
+    "not null with a default": "ALTER TABLE trips ADD COLUMN agent VARCHAR(9) NOT NULL DEFAULT 'us'",
+    "check": "ALTER TABLE trips ADD COLUMN agent VARCHAR(9) DEFAULT 'us' CHECK (agent <> '')",
+    "generated": "ALTER TABLE trips ADD COLUMN twice BIGINT GENERATED ALWAYS AS (trip * 2) {}",
+    "index": "CREATE INDEX mine ON trips (pickup_datetime)",
+    "unique index": "CREATE UNIQUE INDEX mine ON trips (file_month, trip)",
+    "view": "CREATE VIEW mine AS SELECT * FROM trips WHERE trip > 1",
+}
+# What a database can't do: DuckDB adds no column with a check or a formula, SQLite changes none.
+CANNOT = {
+    ("duckdb", "check"),
+    ("duckdb", "generated"),
+    ("sqlite", "not null"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_users_add_is_lived_with(place: Place, old: list[tuple[Any, ...]], change: str, tmp_path: Path) -> None:
+    """Rows that satisfy it are loaded, into a month that is there and a new one; a column's default is filled in."""
+    kind = place.address.partition(":")[0].partition("+")[0]
+    if (kind, change) in CANNOT:
+        pytest.skip(f"{kind} has no such change")
+    place.by_hand(CHANGES[change].format("STORED" if kind == "postgresql" else "VIRTUAL"))
+    put(place, stage_rows(tmp_path, "2021-01", trips([1, 2, 3])))
+    put(place, stage_rows(tmp_path, "2021-03", trips([6])))
+    assert place.rows("trips", TRIPS) == [*old, *monthly(date(2021, 3, 1), [6])]
+    if "agent" in CHANGES[change]:
+        assert set(place.query("SELECT agent FROM trips")) == {("us",)}
+    if change == "generated":
+        assert place.query("SELECT sum(twice - trip * 2) FROM trips") == [(0,)]
+
+
+@pytest.mark.parametrize("change", ["not null", "unique index"])
+def test_rows_that_a_users_constraint_refuses_are_told(
+    place: Place, old: list[tuple[Any, ...]], change: str, tmp_path: Path
+) -> None:
+    """The message is the database's, which names it; the hint says what to do, and it isn't tried again."""
+    if (place.address.partition(":")[0], change) in CANNOT:
+        pytest.skip("SQLite has no such change")
+    place.by_hand(CHANGES[change])
+    second = None if change == "not null" else 7
+    staged = stage_rows(tmp_path, "2021-01", [(trip, None, None, None) for trip in (7, second)])
+    says = "constraint of the table refuses rows: .*(trip|mine|duplicate key)"
+    with pytest.raises(WarehouseError, match=says) as caught:
+        put(place, staged)
+    assert "drop it" in caught.value.hint
+    assert place.rows("trips", TRIPS) == old
+
+
 @pytest.mark.parametrize("made", ["TABLE {} AS SELECT 5 AS trip", "VIEW {} AS SELECT 5 AS trip"])
 def test_a_foreign_table_is_refused(place: Place, made: str, tmp_path: Path) -> None:
     """A table or view of that name that nyctaxi did not make stays as it is, and the hint says what to do."""

@@ -56,15 +56,19 @@ def _in_duckdb(warehouse: DuckDB, table: str, columns: Sequence[Column], rows: p
 
 
 def _in_postgres(warehouse: Postgres, table: str, columns: Sequence[Column], rows: pa.Table) -> int:
+    from nyctaxi_etl.warehouses.postgres_locks import lock, wait
+
     find = "SELECT coalesce(obj_description(oid, 'pg_class'), '') FROM pg_class WHERE oid = to_regclass(%s)"
     with warehouse._transaction() as cursor:  # noqa: SLF001 - of the same package
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"nyctaxi {table}"])
+        lock(cursor, [table], None)
         found = cursor.execute(find, [quote(table)]).fetchone()
         if found is None:
-            cursor.execute(f"CREATE TABLE {quote(table)} ({_ddl(columns, 'postgres')})".encode())
+            # A publication of all tables wants a key of each, by which its rows are known.
+            key = f"PRIMARY KEY ({quote(columns[0].name)})"
+            cursor.execute(f"CREATE TABLE {quote(table)} ({_ddl(columns, 'postgres')}, {key})".encode())
             cursor.execute(f"COMMENT ON TABLE {quote(table)} IS '{MARK}'".encode())
         _check_ours(table, MARK if found is None else found[0])
-        cursor.execute(f"DELETE FROM {quote(table)}".encode())  # noqa: S608 - names are quoted
+        wait(cursor, f"DELETE FROM {quote(table)}", table, None)  # noqa: S608 - names are quoted
         marks = ", ".join("%s" for _ in columns)
         cursor.executemany(f"INSERT INTO {quote(table)} ({_names(columns)}) VALUES ({marks})".encode(), _tuples(rows))  # noqa: S608 - names are quoted
         counted = cursor.execute(f"SELECT count(*) FROM {quote(table)}".encode()).fetchall()[0][0]  # noqa: S608 - names are quoted

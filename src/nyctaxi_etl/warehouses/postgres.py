@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 from pgpq import ArrowToPostgresBinaryEncoder
+from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
-from nyctaxi_etl.errors import Transient, UsageError, WarehouseError
+from nyctaxi_etl.errors import UsageError, WarehouseError
 from nyctaxi_etl.ledger import KEY, LEDGER, LEDGER_TABLE, LedgerRow, entry, lacking, succeeding
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.schema import FILE_MONTH, quote
@@ -30,10 +31,15 @@ from nyctaxi_etl.warehouses import (
     owner_mark,
     table_columns,
 )
+from nyctaxi_etl.warehouses.postgres_errors import understood
+from nyctaxi_etl.warehouses.postgres_locks import lock, wait
 from nyctaxi_etl.warehouses.postgres_sql import (
+    SETTINGS,
     columns_of,
     comment,
     ddl,
+    default_partition_of,
+    definition_of,
     listed,
     partition_name,
     partitions_of,
@@ -42,7 +48,7 @@ from nyctaxi_etl.warehouses.postgres_sql import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -51,11 +57,6 @@ if TYPE_CHECKING:
     from nyctaxi_etl.model import Partition, Stage
     from nyctaxi_etl.schema import Dataset
     from nyctaxi_etl.warehouses.postgres_sql import Cursor
-
-# What libpq says when a connection can't be made for a reason that won't pass.
-_FINAL = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry", "not permitted")
-# How long to wait for a lock at a time, ten minutes in all. Postgres lets an autovacuum give way after one second.
-_WAITS_SECONDS = (2, 4, 8, *[10] * 60)
 
 
 class Fresh(NamedTuple):
@@ -87,6 +88,7 @@ class Postgres:
             message = f"Postgres is reached with the driver {engine.dialect.driver}, which can't copy in binary."
             raise UsageError(message, "Use postgresql+psycopg in the address or block.")
         self._engine = engine
+        _speak_utf8(engine)
 
     # The COPY is into a table that no one else sees, and the server writes while the next rows are conformed.
     takes_flow = True
@@ -114,12 +116,12 @@ class Postgres:
         names, partition = both(table, raw_table), staged.partition
         dropped = drops(dataset, partition.month) if raw_table else ""
         with self._transaction() as cursor:
-            _lock(cursor, names, partition)
+            lock(cursor, names, partition)
             for name in names:
                 _prepare(cursor, name, dataset, partition)
         with self._transaction() as cursor:
             # One loader a month; the table's own lock is taken only for the exchange, so other months go on meanwhile.
-            _lock(cursor, [f"{name} {partition.month}" for name in names], partition)
+            lock(cursor, [f"{name} {partition.month}" for name in names], partition)
             fresh = [_create(cursor, name, partition) for name in names]
             rows = _copy(cursor, fresh[0].path, staged)
             check_rows(staged, names[0], rows)
@@ -127,10 +129,11 @@ class Postgres:
             if raw_table:
                 tell(Event(partition, "load", rows, rows, note=f"making {table} of {raw_table}"))
                 ledger.append(_clean(cursor, ledger[0], fresh, dataset, dropped))
-            _lock(cursor, names, partition)
-            _exchange(cursor, fresh, partition)
+            lock(cursor, names, partition)
+            # Before the exchange, from which on readers wait: somebody may have the ledger's row.
             for row in ledger:
-                _record(cursor, row)
+                _record(cursor, row, partition)
+            _exchange(cursor, fresh, partition)
         return ledger[-1].rows_loaded
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
@@ -146,26 +149,24 @@ class Postgres:
                 connection = outer.connection.driver_connection
                 assert isinstance(connection, psycopg.Connection)  # noqa: S101 - the driver was checked
                 try:
+                    # Whoever has waited for a lock sees what was committed meanwhile.
+                    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
                     with connection.transaction(), connection.cursor() as cursor:
+                        run(cursor, SETTINGS)
                         yield cursor
                 finally:
                     if connection.closed:
                         outer.invalidate()  # else the pool tries to roll it back, and logs a traceback
         except (psycopg.Error, DBAPIError) as error:
-            raise _understood(error, self._engine) from error
+            raise understood(error, self._engine) from error
 
 
-def _understood(error: Exception, engine: Engine) -> Transient | WarehouseError:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    text = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-    place = f"Postgres at {engine.url.host or 'the local socket'}"
-    if isinstance(cause, psycopg.OperationalError) and not any(word in str(cause) for word in _FINAL):
-        return Transient(f"{place}: {text}", "Is the server up? The month is what it was; run again.")
-    if isinstance(cause, psycopg.OperationalError):
-        return WarehouseError(f"{place}: {text}", "Set PGPASSWORD or the password file, or check the block's settings.")
-    if isinstance(cause, psycopg.errors.InsufficientPrivilege):
-        return WarehouseError(f"{place}: {text}", "The user needs CREATE on the schema and owns the tables it loads.")
-    return WarehouseError(f"{place} refused: {text}", "The month is what it was before.")
+def _speak_utf8(engine: Engine) -> None:
+    """Have every connection send and take UTF-8, whatever the database or PGCLIENTENCODING say: the rows are UTF-8."""
+
+    @event.listens_for(engine, "do_connect")
+    def _connecting(_dialect: object, _record: object, _arguments: object, parameters: dict[str, Any]) -> None:
+        parameters["client_encoding"] = "utf8"
 
 
 def _prepare(cursor: Cursor, table: str, dataset: Dataset, partition: Partition) -> None:
@@ -174,14 +175,15 @@ def _prepare(cursor: Cursor, table: str, dataset: Dataset, partition: Partition)
         _make_ledger(cursor, partition)
     for column in lacking(columns_of(cursor, LEDGER_TABLE)):
         statement = f"ALTER TABLE {quote(LEDGER_TABLE)} ADD COLUMN IF NOT EXISTS {ddl([column])}"
-        _wait(cursor, statement, LEDGER_TABLE, partition)
+        wait(cursor, statement, LEDGER_TABLE, partition)
     columns = table_columns(dataset)
     if not place_of(cursor, table):
         run(cursor, f"CREATE TABLE {quote(table)} ({ddl(columns)}) PARTITION BY LIST ({quote(FILE_MONTH.name)})")
         comment(cursor, f"TABLE {quote(table)}", f"{owner_mark(dataset)}, one partition a month")
         for column in columns:
             comment(cursor, f"COLUMN {quote(table)}.{quote(column.name)}", column.about)
-        run(cursor, f"DELETE FROM {quote(LEDGER_TABLE)} WHERE table_name = %s", [table])  # noqa: S608 - names are quoted
+        delete = f"DELETE FROM {quote(LEDGER_TABLE)} WHERE table_name = %s"  # noqa: S608 - names are quoted
+        wait(cursor, delete, LEDGER_TABLE, partition, [table])
         return
     statement = "SELECT obj_description(oid, 'pg_class'), relkind::text FROM pg_class WHERE oid = to_regclass(%s)"
     mark, kind = run(cursor, statement, [quote(table)]).fetchall()[0]
@@ -191,26 +193,22 @@ def _prepare(cursor: Cursor, table: str, dataset: Dataset, partition: Partition)
         raise WarehouseError(message, "It is left as it is: choose another name with --table, or rename that one.")
     wanted = {column.name: column.types.postgres for column in columns}
     for name in check_columns(table, columns_of(cursor, table), wanted):
-        _wait(cursor, f"ALTER TABLE {quote(table)} ADD COLUMN {quote(name)} {wanted[name]}", table, partition)
+        wait(cursor, f"ALTER TABLE {quote(table)} ADD COLUMN {quote(name)} {wanted[name]}", table, partition)
 
 
 def _make_ledger(cursor: Cursor, partition: Partition) -> None:
     """Make the ledger; loaders of other tables may be about to do the same."""
-    _lock(cursor, [LEDGER_TABLE], partition)
+    lock(cursor, [LEDGER_TABLE], partition)
     key = ", ".join(quote(name) for name in KEY)
     run(cursor, "SET LOCAL client_min_messages = warning")
     run(cursor, f"CREATE TABLE IF NOT EXISTS {quote(LEDGER_TABLE)} ({ddl(LEDGER)}, PRIMARY KEY ({key}))")
 
 
 def _create(cursor: Cursor, table: str, partition: Partition) -> Fresh:
-    """Make the month's table, free of any lock on the parent: its CHECK spares the exchange a scan."""
+    """Make the month's table, free of any lock on the parent."""
     name = f"{partition_name(table, partition)}_{secrets.token_hex(3)}"
     fresh = Fresh(quote(place_of(cursor, table)), table, name)
-    kinds = columns_of(cursor, table).items()
-    columns = ", ".join(f"{quote(column)} {kind}" for column, kind in kinds if column != FILE_MONTH.name)
-    day, mine = f"DATE '{partition.month.first_day}'", quote(FILE_MONTH.name)
-    month = f"{mine} date CONSTRAINT has_month NOT NULL DEFAULT {day} CONSTRAINT one_month CHECK ({mine} = {day})"
-    run(cursor, f"CREATE TABLE {fresh.path} ({columns}, {month})")
+    run(cursor, f"CREATE TABLE {fresh.path} ({definition_of(cursor, table, partition.month.first_day)})")
     return fresh
 
 
@@ -245,10 +243,14 @@ def _exchange(cursor: Cursor, fresh: Sequence[Fresh], partition: Partition) -> N
     """Put the new months in the old ones' place; no reader sees one without the other."""
     olds = [partitions_of(cursor, one.table).get(partition.month.first_day) for one in fresh]
     # All in one statement: while it waits for the readers of one table, those of the other get their turn.
-    held = [f"ONLY {one.parent}, ONLY {old}" for one, old in zip(fresh, olds, strict=True) if old]
+    held = [
+        ", ".join(f"ONLY {name}" for name in (one.parent, old, default_partition_of(cursor, one.table)) if name)
+        for one, old in zip(fresh, olds, strict=True)
+        if old
+    ]
     if held:
         statement = f"LOCK TABLE {', '.join(held)} IN ACCESS EXCLUSIVE MODE"
-        _wait(cursor, statement, " and ".join(one.table for one in fresh), partition)
+        wait(cursor, statement, " and ".join(one.table for one in fresh), partition)
     for one, old in zip(fresh, olds, strict=True):
         _attach(cursor, one, old, partition)
 
@@ -263,43 +265,20 @@ def _attach(cursor: Cursor, fresh: Fresh, old: str | None, partition: Partition)
         run(cursor, f"ALTER TABLE {fresh.path} RENAME TO {quote(name)}")
         fresh = fresh._replace(name=name)
     statement = f"ALTER TABLE {fresh.parent} ATTACH PARTITION {fresh.path} FOR VALUES IN ('{day}')"
-    _wait(cursor, statement, fresh.table, partition)
+    wait(cursor, statement, fresh.table, partition)
 
 
-def _record(cursor: Cursor, row: LedgerRow) -> None:
+def _record(cursor: Cursor, row: LedgerRow, partition: Partition) -> None:
     where, month = " AND ".join(f"{quote(name)} = %s" for name in KEY), [row.table_name, row.file_month]
     row = succeeding(row, next(iter(_ledger_rows(cursor, where, month)), None))
-    run(cursor, f"DELETE FROM {quote(LEDGER_TABLE)} WHERE {where}", month)  # noqa: S608 - names are quoted
     marks = ", ".join("%s" for _ in LEDGER)
-    run(cursor, f"INSERT INTO {quote(LEDGER_TABLE)} ({listed(LEDGER)}) VALUES ({marks})", row.values())  # noqa: S608 - names are quoted
+    delete = f"DELETE FROM {quote(LEDGER_TABLE)} WHERE {where}"  # noqa: S608 - names are quoted
+    insert = f"INSERT INTO {quote(LEDGER_TABLE)} ({listed(LEDGER)}) VALUES ({marks})"  # noqa: S608 - names are quoted
+    wait(cursor, delete, LEDGER_TABLE, partition, month)
+    wait(cursor, insert, LEDGER_TABLE, partition, row.values())
 
 
 def _ledger_rows(cursor: Cursor, where: str, values: Sequence[object]) -> list[LedgerRow]:
     rows = run(cursor, f"SELECT * FROM {quote(LEDGER_TABLE)} WHERE {where}", values).fetchall()  # noqa: S608 - names are quoted
     names = [column.name for column in cursor.description or ()]
     return [LedgerRow.read(dict(zip(names, row, strict=True))) for row in rows]
-
-
-def _lock(cursor: Cursor, names: Iterable[str], partition: Partition) -> None:
-    """Wait for locks on names, held to the end of the transaction; always in one order, so that nobody is stuck."""
-    for name in sorted(names):
-        statement = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
-        _wait(cursor, statement, name, partition, [f"nyctaxi {name}"])
-
-
-def _wait(
-    cursor: Cursor, statement: str, name: str, partition: Partition, values: Sequence[object] | None = None
-) -> None:
-    """Run a statement that locks; look up now and then, so that others get their turn and Ctrl-C its way."""
-    for seconds in _WAITS_SECONDS:
-        try:
-            with cursor.connection.transaction():
-                run(cursor, f"SET LOCAL lock_timeout = '{seconds * 1000:.0f}ms'")
-                run(cursor, statement, values)
-                run(cursor, "SET LOCAL lock_timeout = DEFAULT")
-        except psycopg.errors.LockNotAvailable:
-            tell(Event(partition, "load", note=f"waiting for those who use {name}"))
-        else:
-            return
-    message = f"{partition}: others have been using {name} for {sum(_WAITS_SECONDS) / 60:.0f} minutes."
-    raise WarehouseError(message, "Look for them in pg_stat_activity, and run again; the month is what it was before.")
