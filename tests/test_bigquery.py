@@ -662,6 +662,22 @@ def test_errors_of_any_shape_are_understood(errors: object) -> None:
     assert isinstance(understood(error, "here"), WarehouseError)
 
 
+@pytest.mark.parametrize("body", [["a"], {"a": 1}, {"error": "text"}, {"error": ["a"]}, {"datasetReference": 5}])
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("kind", ["GET", "POST"])
+def test_an_answer_that_is_none_of_bigquerys(place: Place, kind: str, status: int, body: Any, tmp_path: Path) -> None:
+    """A proxy in between may say anything: the month fails, and it is no bug."""
+    place.proxy.faults.append(Fault(lambda call: call.method == kind, lambda *_: Answer(status, body), times=100))
+    with pytest.raises(NycTaxiError):
+        place.put(stage_rows(tmp_path, "2021-01", trips([1])))
+
+
+def test_our_own_mistakes_stay_bugs(place: Place) -> None:
+    """Only what fails within Google's library is laid to an answer."""
+    with pytest.raises(AttributeError), Jobs(place.client(), place.dataset).speaking():
+        getattr(place, "no_such")  # noqa: B009 - that it isn't there is the point
+
+
 def test_a_dataset_that_is_not_there(place: Place) -> None:
     """The hint makes one, with a location."""
     with BigQuery(place.client(), "nowhere") as warehouse, pytest.raises(UsageError, match="nowhere") as caught:

@@ -113,6 +113,18 @@ def understood(error: Exception, place: str) -> NycTaxiError:
     return Transient(message, f"Is the network up? {_UNCHANGED} Run again.")
 
 
+def unreadable(error: Exception, place: str) -> Transient | None:
+    """Return what is said of an answer that Google's library can't read; none if the error is of another code."""
+    frames = error.__traceback__
+    while frames and frames.tb_next:
+        frames = frames.tb_next
+    if frames is None or not str(frames.tb_frame.f_globals.get("__name__", "")).startswith("google."):
+        return None
+    return Transient(
+        f"{place}: what came is no answer of BigQuery's ({type(error).__name__}).", f"{_UNCHANGED} Run again."
+    )
+
+
 def no_credentials(error: Exception) -> UsageError:
     """Return what is said when Google doesn't know who is asking; Google's own words could repeat the credential."""
     message = f"BigQuery can't be asked: no usable Google credentials ({type(error).__name__})."

@@ -18,7 +18,7 @@ from google.cloud.bigquery.retry import DEFAULT_RETRY
 from nyctaxi_etl.errors import UsageError
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.schema import FILE_MONTH
-from nyctaxi_etl.warehouses.bigquery_errors import GOOGLE_ERRORS, no_credentials, understood
+from nyctaxi_etl.warehouses.bigquery_errors import GOOGLE_ERRORS, no_credentials, understood, unreadable
 from nyctaxi_etl.warehouses.bigquery_expiry import refuse_expiring_dataset
 from nyctaxi_etl.warehouses.bigquery_places import refuse_far_bucket
 
@@ -89,6 +89,11 @@ class Jobs:
             yield
         except GOOGLE_ERRORS as error:
             raise understood(error, self.place) from None  # its words may repeat a credential
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            foreign = unreadable(error, self.place)
+            if foreign is None:
+                raise
+            raise foreign from None
 
     def locate(self, wanted: str | None = None, bucket: str | None = None) -> None:
         """Ask once where the dataset is, for every job is run there.
