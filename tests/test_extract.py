@@ -13,10 +13,13 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,12 +27,13 @@ import pytest
 import stamina
 import stamina.instrumentation
 
-from nyctaxi_etl import download, sources
-from nyctaxi_etl.download import ATTEMPTS, LONGEST_WAIT_SECONDS, pause
+from nyctaxi_etl import download, extract, pace, retrying, sources, zones
+from nyctaxi_etl.download import ATTEMPTS, Want
 from nyctaxi_etl.errors import Blocked, CorruptFile, NotPublished, NycTaxiError, Transient, UsageError
 from nyctaxi_etl.extract import discard, fetch
 from nyctaxi_etl.model import Color, Month, Partition
 from nyctaxi_etl.progress import Event, listening
+from nyctaxi_etl.retrying import LONGEST_WAIT_SECONDS, Pauses, may_pass
 from support.web import NO_SUCH_KEY, PAGE, Fault, Site, serving
 
 if TYPE_CHECKING:
@@ -73,10 +77,8 @@ def _alone_with_the_loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def site(tmp_path: Path) -> Iterator[Site]:
     """A site with January in Parquet, csv.gz and csv, changed last a day ago."""
     folder = tmp_path / "site"
-    lines = "".join(f"{n},{line}\n" for n, line in enumerate(_noise(400_000).hex("\n", -20).split()))
-    _publish(folder / PARQUET, _parquet(list(range(60_000))))
-    _publish(folder / GZIP, gzip.compress(lines.encode(), mtime=0))
-    _publish(folder / CSV, lines.encode())
+    for key, body in _bodies().items():
+        _publish(folder / key, body)
     with serving(folder) as running:
         yield running
 
@@ -85,6 +87,13 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def into(tmp_path: Path) -> Path:
     """The raw folder, not there yet."""
     return tmp_path / "data" / "raw"
+
+
+@cache
+def _bodies() -> dict[str, bytes]:
+    """Make January once for all tests: in Parquet, csv.gz and csv."""
+    lines = "".join(f"{n},{line}\n" for n, line in enumerate(_noise(400_000).hex("\n", -20).split())).encode()
+    return {PARQUET: _parquet(list(range(60_000))), GZIP: gzip.compress(lines, mtime=0), CSV: lines}
 
 
 def _noise(size: int) -> bytes:
@@ -436,6 +445,262 @@ def test_interrupted_between_two_blocks_leaves_no_file(site: Site, into: Path) -
     assert fetch(_source(site, PARQUET), JANUARY, into).sha256 == _sha256(site.folder / PARQUET)
 
 
+# --- bounds ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(cut=HALF, drip=0.05),
+        Fault(cut=HALF, drip=0.05, without=frozenset({"Content-Length"})),
+        Fault(drip=0.05, drips_head=True),
+        Fault(status=403, body=NO_SUCH_KEY, cut=0, drip=0.05),
+    ],
+    ids=["body", "body of no length", "headers", "refusal"],
+)
+def test_a_drip_is_cut_off(site: Site, into: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less than the floor over a minute, wherever it comes from, ends as Transient; what came is gone on with."""
+    monkeypatch.setattr(pace, "FLOOR_SECONDS", 0.3)
+    site.once[PARQUET] = [fault]
+    events: list[Event] = []
+    with listening(events.append):
+        raw = fetch(_source(site, PARQUET), JANUARY, into)
+    assert raw.sha256 == _sha256(site.folder / PARQUET)
+    assert len(site.hits) == 2
+    assert any("less than 1,000 bytes a second" in event.note for event in events)
+    site.always[GZIP] = fault
+    with pytest.raises(Transient, match="less than 1,000 bytes a second") as caught:
+        fetch(_source(site, GZIP), JANUARY, into)
+    assert "NYCTAXI_MIN_SPEED" in caught.value.hint
+
+
+def test_a_drip_over_an_encrypted_line_is_cut_off(
+    site: Site, into: Path, authority: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is cut below its encryption."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    monkeypatch.setattr(pace, "FLOOR_SECONDS", 0.3)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(authority)
+    with serving(site.folder, tls) as secure:
+        secure.once[PARQUET] = [Fault(cut=HALF, drip=0.05)]
+        assert fetch(_source(secure, PARQUET), JANUARY, into).is_current()
+        assert secure.statuses == [200, 206]
+
+
+def test_a_slow_line_is_no_drip(site: Site, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the floor or above nothing is cut; a floor of 0 cuts nothing."""
+    monkeypatch.setattr(pace, "FLOOR_SECONDS", 0.3)
+    _publish(site.folder / CSV, b"x" * 120)
+    site.always[CSV] = Fault(cut=0, drip=0.01)
+    assert fetch(_source(site, CSV), JANUARY, into, floor=20).bytes == 120
+    _publish(site.folder / CSV, b"y" * 120, days_ago=0)
+    assert fetch(_source(site, CSV), JANUARY, into, floor=0).bytes == 120
+    assert site.statuses == [200, 200]
+
+
+@pytest.mark.parametrize("without", [frozenset(), frozenset({"Content-Length"})])
+def test_a_body_without_an_end_is_corrupt(
+    site: Site, into: Path, without: frozenset[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is taken beyond the ceiling, nothing is kept, and it is not asked for again."""
+    monkeypatch.setattr(extract, "Want", partial(Want, ceiling=3_000_000))
+    headers = {} if without else {"Content-Length": "4000000"}
+    site.always[CSV] = Fault(endless=True, headers=headers, without=without)
+    with pytest.raises(CorruptFile, match="larger than 3,000,000 bytes"):
+        fetch(_source(site, CSV), JANUARY, into)
+    assert len(site.hits) == 1
+    assert _left(into) == []
+
+
+def test_more_than_was_announced_is_corrupt(site: Site, into: Path) -> None:
+    """A rest that goes on behind the whole file's end is not taken."""
+    size = (site.folder / CSV).stat().st_size
+    rest = {"Content-Range": f"bytes {HALF}-{size - 1}/{size}", "Content-Length": "900000000"}
+    site.once[CSV] = [Fault(cut=HALF), Fault(headers=rest, endless=True)]
+    with pytest.raises(CorruptFile, match=f"behind the {size:,} bytes that the server announced"):
+        fetch(_source(site, CSV), JANUARY, into)
+    assert _left(into) == []
+
+
+def test_no_room_is_said_before_anything_is_taken(site: Site, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is larger than the room on the disk, less a reserve, is not begun."""
+    _with_room(monkeypatch, 100_000)
+    with pytest.raises(NycTaxiError, match="no room for the 5") as caught:
+        fetch(_source(site, GZIP), JANUARY, into)
+    assert "--data-dir" in caught.value.hint
+    assert _left(into) == []
+    _with_room(monkeypatch, 10_000_000)
+    assert fetch(_source(site, GZIP), JANUARY, into).is_current()
+
+
+def test_a_body_without_an_end_leaves_room(site: Site, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no length was announced the room is looked at meanwhile; beyond the largest month it is no month."""
+    _with_room(monkeypatch, 2_000_000)
+    site.always[CSV] = Fault(endless=True, without=frozenset({"Content-Length"}))
+    with pytest.raises(NycTaxiError, match="no room for more of it"):
+        fetch(_source(site, CSV), JANUARY, into)
+    monkeypatch.setattr(download, "LARGEST_MONTH_BYTES", 1_000_000)
+    with pytest.raises(CorruptFile, match="more than any month has"):
+        fetch(_source(site, CSV), JANUARY, into)
+    assert _left(into) == []
+
+
+def _with_room(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """Have a disk with so many bytes free beyond the reserve, and what was written since taken from them."""
+
+    def usage(folder: Path) -> object:
+        taken = sum(path.stat().st_size for path in folder.rglob("*.part"))
+        return SimpleNamespace(free=download.RESERVE_BYTES + room - taken)
+
+    monkeypatch.setattr(download, "ROOM_BYTES", 500_000)
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+
+
+def test_a_lookup_has_a_ceiling_of_its_own() -> None:
+    """A month 64 times the largest one ever, the lookup of zones 64 times the published one."""
+    assert Want.ceiling == 64 * 583_000_000
+    assert zones._CEILING_BYTES == 64 * zones.FILE_BYTES
+
+
+# --- what makes no sense ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"ETag": '"\xff"'},
+        {"ETag": '"' + "x" * 9000 + '"'},
+        {"ETag": "\x01"},
+        {"ETag": "", "Last-Modified": "Fri, 06 Nov 1994 08:49:37 GMT\xe9"},
+        {"ETag": "", "Last-Modified": "Fri, 06 Nov 1994 08:49:37 +99999999999"},
+        {"ETag": "", "Last-Modified": "Mon, 01 Jan 0001 00:00:00 +2359"},
+        {"ETag": "", "Last-Modified": "yesterday"},
+        {"ETag": "", "Date": "Fri, 06 Nov 1994 08:49:37 -99999999999"},
+        {"Content-Type": "\xff\xfe"},
+        {"Set-Cookie": "\xff=\xff; expires=never; domain=.."},
+    ],
+)
+def test_a_header_that_makes_no_sense_says_nothing(site: Site, into: Path, headers: dict[str, str]) -> None:
+    """The file comes in this run and in every later one, also where its first answer broke off."""
+    site.always[PARQUET] = Fault(headers=headers)
+    site.once[PARQUET] = [Fault(cut=HALF, headers=headers)]
+    for _ in range(3):
+        raw = fetch(_source(site, PARQUET), JANUARY, into)
+        assert raw.sha256 == _sha256(site.folder / PARQUET)
+        assert raw.etag.isascii()
+        assert raw.last_modified.isascii()
+
+
+@pytest.mark.parametrize(
+    "wrong", ["Fri, 06 Nov 2026 08:49:37 +99999999999", "9" * 5000, "-5", "\xb2", "soon", "1e9", "nan"]
+)
+def test_a_retry_after_that_makes_no_sense(site: Site, into: Path, wrong: str) -> None:
+    """The server is busy, and nobody knows until when."""
+    site.always[PARQUET] = Fault(status=503, headers={"Retry-After": wrong})
+    with pytest.raises(Transient) as caught:
+        fetch(_source(site, PARQUET), JANUARY, into)
+    assert caught.value.retry_after is None
+
+
+@pytest.mark.parametrize("digits", ["bytes 0-1/{}", "bytes {}-1/5", "bytes 100000-{}/5", "bytes \xb2-1/5"])
+def test_a_content_range_of_five_thousand_digits(site: Site, into: Path, digits: str) -> None:
+    """A rest that can't be placed is not taken: the file is begun anew."""
+    site.once[PARQUET] = [Fault(cut=HALF), Fault(headers={"Content-Range": digits.format("9" * 5000)})]
+    assert fetch(_source(site, PARQUET), JANUARY, into).sha256 == _sha256(site.folder / PARQUET)
+    assert site.statuses == [200, 206, 200]
+
+
+def test_two_versions_are_never_joined_by_a_senseless_etag(site: Site, into: Path) -> None:
+    """A rest whose ETag can't be read is not of the version that was begun."""
+    site.once[PARQUET] = [Fault(cut=HALF), Fault(headers={"ETag": '"\xff"'})]
+    assert fetch(_source(site, PARQUET), JANUARY, into).is_current()
+    assert site.statuses == [200, 206, 200]
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        f"http://{'a' * 200}.test/x",
+        f"http://{'a.' * 200}test/x",
+        "http://a..b/",
+        "http://127.0.0.1:99999/",
+        "http://[::1%25\xe9]/",
+        "http://xn--a.test/",
+        "http://me:secret@[x/",
+        "http://a\tb/",
+        f"/{'x' * 60_000}\x01",
+        "javascript:alert(1)",
+    ],
+)
+def test_sent_on_to_what_is_no_address(site: Site, into: Path, location: str) -> None:
+    """It is refused at once, without repeating it."""
+    site.always[PARQUET] = Fault(status=302, headers={"Location": location})
+    with pytest.raises(Blocked, match="sent on to what can't be an address") as caught:
+        fetch(_source(site, PARQUET), JANUARY, into)
+    assert len(site.hits) == 1
+    assert len(caught.value.message) < 200
+    assert "secret" not in caught.value.message
+
+
+def test_a_page_of_a_redirect_is_not_read(site: Site, into: Path) -> None:
+    """What comes with a redirect may have no end."""
+    site.once["first"] = [Fault(status=302, headers={"Location": f"/{PARQUET}"}, endless=True)]
+    site.once["first"][0] = replace(site.once["first"][0], without=frozenset({"Content-Length"}))
+    assert fetch(_source(site, "first"), JANUARY, into).is_current()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "[" * 100_000,
+        "[]",
+        "null",
+        '{"url": 1}',
+        "\ufeff{}",
+        {"etag": 5},
+        {"etag": "\xe9"},
+        {"etag": "a\r\nX-Y: z"},
+        {"last_modified": ["x"]},
+        {"last_modified": "\ud800"},
+        {"bytes": "9" * 5000},
+        {"bytes": True},
+        {"bytes": 1e308},
+        {"mtime_ns": None},
+        {"sha256": 7},
+        {"sha256": "short"},
+    ],
+)
+@pytest.mark.parametrize("of", ["file", "part"])
+def test_a_damaged_side_file_costs_one_download(site: Site, into: Path, damage: str | dict[str, Any], of: str) -> None:
+    """Whatever stands in it, of a copy or of a part: the file is brought anew, and the run after it knows it."""
+    if of == "part":
+        site.once[PARQUET] = [Fault(cut=HALF)] * ATTEMPTS
+        site.always[PARQUET] = Fault(cut=HALF)
+        with pytest.raises(Transient):
+            fetch(_source(site, PARQUET), JANUARY, into)
+        del site.always[PARQUET]
+        side = into / "site" / f"{PARQUET}.part.json"
+    else:
+        fetch(_source(site, PARQUET), JANUARY, into)
+        side = into / "site" / f"{PARQUET}.json"
+    known = json.loads(side.read_text())
+    side.write_text(damage if isinstance(damage, str) else json.dumps(known | damage))
+    site.hits.clear()
+    raw = fetch(_source(site, PARQUET), JANUARY, into)
+    assert raw.sha256 == _sha256(raw.path)
+    assert fetch(_source(site, PARQUET), JANUARY, into) == raw
+    if of == "file":
+        assert site.statuses == [200, 304]
+
+
+def test_a_damaged_lock_is_made_anew(site: Site, into: Path) -> None:
+    """Nothing is ever written to a lock, so one with something in it is nobody's."""
+    fetch(_source(site, CSV), JANUARY, into)
+    (into / "site" / f".{CSV}.lock").write_bytes(b"rubbish" * 1000)
+    assert fetch(_source(site, CSV), JANUARY, into).is_current()
+
+
 # --- busy servers ----------------------------------------------------------------------------------------------------
 
 
@@ -480,15 +745,48 @@ def test_retry_after_may_be_a_date(site: Site, into: Path) -> None:
     site.always[PARQUET] = Fault(status=503, headers={"Retry-After": soon})
     with pytest.raises(Transient) as caught:
         fetch(_source(site, PARQUET), JANUARY, into)
-    assert 60 < float(pause(caught.value)) <= 90
+    assert 60 < (caught.value.retry_after or 0) <= 90
 
 
-def test_no_pause_is_longer_than_two_minutes() -> None:
-    """A server that asks for an hour isn't waited for; only what may pass is tried again at all."""
-    assert pause(Transient("busy", retry_after=3600)) == LONGEST_WAIT_SECONDS
-    assert pause(Transient("busy", retry_after=7)) == 7
-    assert pause(Transient("broken")) is True
-    assert pause(Blocked("a web page")) is False
+def test_a_server_is_waited_for_up_to_two_minutes_in_all(site: Site, into: Path) -> None:
+    """What it asks for is granted once up to the cap: then it is asked once more, and given up."""
+    stamina.set_testing(False)
+    waits: list[float] = []
+
+    def note(details: stamina.instrumentation.RetryDetails) -> None:
+        waits.append(details.wait_for)
+
+    site.always[PARQUET] = Fault(status=503, headers={"Retry-After": "3600"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrying, "LONGEST_WAIT_SECONDS", 0.5)
+        stamina.instrumentation.set_on_retry_hooks([note])
+        try:
+            with pytest.raises(Transient) as caught:
+                fetch(_source(site, PARQUET), JANUARY, into)
+        finally:
+            stamina.instrumentation.set_on_retry_hooks(None)
+    assert waits == [0.5]
+    assert site.statuses == [503, 503]
+    assert not may_pass(caught.value)
+
+
+def test_pauses_that_a_server_asks_for_add_up() -> None:
+    """Together they are two minutes at most; the pause after one failure is the same however often it is asked for."""
+    pauses = Pauses()
+    first = Transient("busy", retry_after=70)
+    assert [pauses(first), pauses(first)] == [70, 70]
+    assert pauses(Transient("busy", retry_after=70)) == LONGEST_WAIT_SECONDS - 70
+    assert pauses(Transient("busy", retry_after=70)) is False
+    assert pauses(Transient("busy", retry_after=0)) == 0
+    assert pauses(Transient("broken")) is True
+    assert pauses(Blocked("a web page")) is False
+
+
+def test_work_as_a_whole_is_not_tried_again_where_a_server_was_waited_for() -> None:
+    """The loop around it would wait as long once more; what may pass by itself it tries again."""
+    assert may_pass(Transient("broken"))
+    assert not may_pass(Transient("busy", retry_after=7))
+    assert not may_pass(Blocked("a web page"))
 
 
 def test_nobody_there_is_transient(site: Site, into: Path) -> None:
@@ -676,8 +974,16 @@ def test_encrypted_stays_encrypted(site: Site, into: Path, authority: Path, monk
     with serving(site.folder, tls) as secure:
         assert fetch(_source(secure, PARQUET), JANUARY, into).url.startswith("https://")
         secure.always[GZIP] = Fault(status=302, headers={"Location": f"{site.url}/{GZIP}"})
+        # The last address is encrypted again, so what is asked in the end looks well.
+        site.always[GZIP] = Fault(status=302, headers={"Location": f"{secure.url}/{PARQUET}"})
+        site.hits.clear()
         with pytest.raises(Blocked, match="not encrypted"):
             fetch(_source(secure, GZIP), JANUARY, into)
+        assert site.hits == []
+        site.always[GZIP] = Fault(status=302, headers={"Location": f"{secure.url}/{GZIP}"})
+        with pytest.raises(Blocked, match="not encrypted"):
+            fetch(_source(site, GZIP), JANUARY, into)
+        assert len(site.hits) == 1
 
 
 @pytest.mark.parametrize("proxy", ["nonsense://user:secret@host:1", "socks5://user:secret@host:1"])

@@ -6,6 +6,7 @@ import pickle
 import re
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from nyctaxi_etl.errors import NycTaxiError
     from nyctaxi_etl.model import RawFile, Staged
     from nyctaxi_etl.report import LoadReport
     from support.prefect import PrefectServer
@@ -207,11 +209,17 @@ def test_months_run_side_by_side(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.usefixtures("prefect_here", "folder")
-@pytest.mark.parametrize(("kind", "attempts"), [(Transient, 4), (NotPublished, 1)])
+@pytest.mark.parametrize(
+    ("kind", "attempts", "outcome"),
+    [(Transient, 4, "failed"), (NotPublished, 1, "missing"), (partial(Transient, retry_after=7.0), 1, "failed")],
+)
 def test_only_what_may_pass_is_tried_again(
-    kind: type[Transient | NotPublished], attempts: int, monkeypatch: pytest.MonkeyPatch
+    kind: Callable[[str], NycTaxiError], attempts: int, outcome: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three retries for a passing error, none for another; each retry is told, so that the pause is explained."""
+    """Three retries for a passing error, none for another; each retry is told, so that the pause is explained.
+
+    Where a server said how long to wait, the step itself did, as long as it may: Prefect does not begin anew.
+    """
     from nyctaxi_etl import tasks
 
     made: list[Partition] = []
@@ -227,7 +235,7 @@ def test_only_what_may_pass_is_tried_again(
     with listening(events.append):
         _, report = run([1])
     assert len(made) == attempts
-    assert outcomes(report) == ["failed" if kind is Transient else "missing"]
+    assert outcomes(report) == [outcome]
     assert sum("Trying again" in event.note for event in events) == attempts - 1
 
 

@@ -170,8 +170,9 @@ def test_a_note_of_another_file_does_not_count(lake: LocalLake, tmp_path: Path) 
     lake.put(key, _noise(tmp_path / "a", 5000), FACTS, JANUARY)
     _noise(Path(lake.uri(key)), 5000, "changed by hand")
     assert lake.facts(key) == {}
-    Path(lake.uri(key)).with_name(".a.csv.json").write_text("{")
-    assert lake.facts(key) == {}
+    for damaged in ("{", "[]", "[" * 100_000, '{"bytes": 1, "mtime_ns": 1, "facts": {"run": 7}}', "\x00"):
+        Path(lake.uri(key)).with_name(".a.csv.json").write_text(damaged)
+        assert lake.facts(key) == {}
 
 
 def test_put_again_replaces_object_and_facts(lake: LocalLake, tmp_path: Path) -> None:

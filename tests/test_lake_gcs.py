@@ -22,7 +22,6 @@ import stamina
 from google.auth.credentials import Credentials
 from google.auth.exceptions import RefreshError, TransportError
 
-from nyctaxi_etl.download import pause
 from nyctaxi_etl.errors import LakeError, NotPublished, NycTaxiError, Transient, UsageError
 from nyctaxi_etl.lakes import open_lake, trips_key
 from nyctaxi_etl.lakes.gcs import CHUNK_MULTIPLE, SESSIONS, GcsLake, gcs_client
@@ -30,6 +29,7 @@ from nyctaxi_etl.lakes.refusals import ROLE, refusal
 from nyctaxi_etl.lakes.session import ATTEMPTS, checksum
 from nyctaxi_etl.model import Color, Month, Partition
 from nyctaxi_etl.progress import Event, listening
+from nyctaxi_etl.retrying import Pauses
 from support.gcs import fake_gcs, storage_emulator
 from support.proxy import Asked, Fault, Gate, gate
 
@@ -378,9 +378,11 @@ def test_a_first_chunk_that_did_not_arrive_is_sent_again(strict: Place, new: Pat
 
 
 def test_retry_after_is_heeded() -> None:
-    """The pause is the one that was asked for; a date, which Google doesn't send, is as none."""
-    assert pause(refusal("gs://b/k", 429, "", {"Retry-After": "7"})) == 7
-    assert pause(refusal("gs://b/k", 503, "", {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"})) is True
+    """The pause is the one that was asked for, as a number or a date; what makes no sense is as none."""
+    pauses = Pauses()
+    assert pauses(refusal("gs://b/k", 429, "", {"Retry-After": "7"})) == 7
+    assert pauses(refusal("gs://b/k", 503, "", {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"})) == 0
+    assert pauses(refusal("gs://b/k", 503, "", {"Retry-After": "9" * 5000})) is True
 
 
 def test_a_bucket_that_stays_busy_is_given_up(strict: Place, old: Path, new: Path, tmp_path: Path) -> None:
@@ -612,7 +614,7 @@ def test_headers_of_any_shape_are_read(strict: Place, new: Path, status: int, va
     strict.gate.faults.append(Fault(_put, times=100, status=status, headers=headers))
     with pytest.raises(Transient):
         strict.lake.put(KEY, new, NEW, JANUARY)
-    assert pause(refusal("gs://b/k", 429, "", {"Retry-After": value})) is True
+    assert Pauses()(refusal("gs://b/k", 429, "", {"Retry-After": value})) is True
 
 
 @pytest.mark.parametrize(
@@ -633,6 +635,33 @@ def test_a_traceback_has_no_sessions_address(strict: Place, new: Path) -> None:
     with pytest.raises(Transient, match="connection broke") as caught:
         strict.lake.put(KEY, new, NEW, JANUARY)
     assert "SECRET" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("said", [b"", b"[]", b"null", b"<html>", b"[" * 100_000], ids=repr)
+def test_an_answer_that_makes_no_sense_is_asked_for_again(
+    strict: Place, new: Path, tmp_path: Path, said: bytes
+) -> None:
+    """The object is there; only what the bucket said of it was rubbish."""
+    strict.gate.faults.append(Fault(_last_chunk, status=308, headers={"Range": f"bytes=0-{'9' * 5000}"}))
+    strict.gate.faults.append(Fault(_status, status=200, body=said))
+    strict.lake.put(KEY, new, NEW, JANUARY)
+    assert strict.bytes(tmp_path / "into") == new.read_bytes()
+
+
+@pytest.mark.parametrize("said", [{"size": "x"}, {"size": "9" * 5000}, {"metadata": 5}, {"generation": []}])
+def test_an_object_described_in_nonsense_is_asked_for_again(
+    strict: Place, new: Path, tmp_path: Path, said: dict[str, Any]
+) -> None:
+    """What the bucket says of an object is values, or the question is put again."""
+    strict.lake.put(KEY, new, NEW, JANUARY)
+    whole = {"generation": "1", "size": "5", "crc32c": "AAAAAA==", "name": "x"} | said
+    body = json.dumps(whole).encode()
+    headers = {"Content-Type": "application/json"}
+    strict.gate.faults.append(
+        Fault(lambda asked: asked.method == "GET" and not _media(asked), status=200, headers=headers, body=body)
+    )
+    assert strict.lake.facts(KEY) == NEW
+    assert strict.bytes(tmp_path / "into") == new.read_bytes()
 
 
 def test_the_upload_sessions_address_stays_here(strict: Place, new: Path, caplog: pytest.LogCaptureFixture) -> None:

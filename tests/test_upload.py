@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,20 @@ def test_a_month_is_put_with_its_rejects(folder: Path) -> None:
     assert count(folder, TRIPS, "passenger_count = 0") == 0
     assert list((folder / "data" / "staging").iterdir()) == []
     assert not (folder / "data" / "rejects").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"rows_read": "9" * 5000}, {"flags": "[" * 100_000}, {"flags": "[]"}, {"flags": '{"a": "b"}'}),
+        *({"flags": "5"}, {"unknown_columns": "5"}, {"unknown_columns": "{"}),
+    ],
+)
+def test_facts_that_make_no_sense_are_none(wrong: dict[str, str]) -> None:
+    """What another program wrote, or damaged, is as if nothing were known: the month is put again."""
+    whole = {field.name: "1" for field in fields(Facts)} | {"flags": '{"a": 1}', "unknown_columns": '["b"]'}
+    assert Facts.read(whole) is not None
+    assert Facts.read(whole | wrong) is None
 
 
 def test_the_facts_go_with_it(folder: Path) -> None:

@@ -48,6 +48,7 @@ def job_of(command: Command, settings: Settings, run_id: str) -> Job:
         force=settings.force,
         sample_rows=settings.sample_rows,
         max_unparsable=settings.max_unparsable,
+        min_speed=settings.min_speed,
         lake=lake,
         mode=settings.mode if command != "ingest" else Job.mode,
         raw=settings.raw,

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nyctaxi_etl.errors import UsageError
 from nyctaxi_etl.model import Mode
+from nyctaxi_etl.pace import FLOOR_BYTES
 from nyctaxi_etl.sources import DATATALKS_URL, TLC_URL
 
 if TYPE_CHECKING:
@@ -79,6 +80,9 @@ class Settings(Manner):
     check: bool = Field(default=False, description="Open each block after blocks-init has registered it.")
     tlc_url: str = Field(TLC_URL, description="Base URL of the source tlc.")
     datatalks_url: str = Field(DATATALKS_URL, description="Base URL of the source datatalks.")
+    min_speed: Annotated[int, Field(ge=0)] = Field(
+        FLOOR_BYTES, description="Bytes a second below which, over a minute, a download is broken off; 0 is no limit."
+    )
     sample_rows: Annotated[int, Field(ge=1)] = Field(50_000, description="Rows in a month of the source sample.")
     max_unparsable: Annotated[float, Field(ge=0, le=1)] = Field(
         0.05, description="Share of rows that may be unparsable before a month fails, 0 to 1."

@@ -238,3 +238,6 @@ ZONES = (
 
 DATASETS: Mapping[Color, Dataset] = {dataset.color: dataset for dataset in (YELLOW, GREEN, FHV, FHVHV)}
 FIRST_MONTHS: Mapping[Color, Month] = {color: dataset.first_month for color, dataset in DATASETS.items()}
+# The largest file of a month that was ever published: fhvhv 2019-03, some 583 MB (23.9 million rows), as the TLC's
+# server announces https://d37ci6vzurychx.cloudfront.net/trip-data/fhvhv_tripdata_2019-03.parquet.
+LARGEST_MONTH_BYTES = 583_000_000

@@ -7,34 +7,46 @@ from __future__ import annotations
 
 import json
 import os
-import re
+import shutil
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Literal
 
-from nyctaxi_etl.errors import Blocked, NycTaxiError, Transient, UsageError
+from nyctaxi_etl.answer import PARTIAL, is_host, is_sendable, parsed, printable
+from nyctaxi_etl.datasets import LARGEST_MONTH_BYTES
+from nyctaxi_etl.errors import Blocked, CorruptFile, NycTaxiError, Transient, UsageError
+from nyctaxi_etl.pace import FLOOR_BYTES, FLOOR_SECONDS, Pace
 from nyctaxi_etl.progress import Event, tell
+from nyctaxi_etl.retrying import trying
+from nyctaxi_etl.sidefile import is_count, is_text, read_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+    from typing import Any
 
     import httpx
 
+    from nyctaxi_etl.answer import Answer
     from nyctaxi_etl.model import Partition, RawFile
 
 ATTEMPTS = 4
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
-LONGEST_WAIT_SECONDS = 120.0
+LONGEST_PAUSE_SECONDS = 20.0
 WRITE_BYTES = 1 << 20
 EVENT_SECONDS = 0.1
 ERROR_BODY_BYTES = 4096
+HOPS = 20
+LAST_PORT = 65_535
+# A file without an announced length goes on until this at most, and so does one of any announced length.
+CEILING_BYTES = 64 * LARGEST_MONTH_BYTES
+# Left free for others; the room is looked at anew after so many bytes, because others write, too.
+RESERVE_BYTES = 256 << 20
+ROOM_BYTES = 64 << 20
 
-_OK, _PARTIAL, _UNCHANGED, _FORBIDDEN, _UNSATISFIABLE = 200, 206, 304, 403, 416
+_OK, _UNCHANGED, _FORBIDDEN, _UNSATISFIABLE = 200, 304, 403, 416
 _GONE = frozenset({404, 410})
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
 
@@ -56,14 +68,28 @@ class Published:
     bytes: int
 
 
+_PART_FIELDS: Mapping[str, Callable[[Any], bool]] = {
+    "url": is_text,
+    "etag": is_sendable,
+    "last_modified": is_sendable,
+    "if_range": is_sendable,
+    "bytes": is_count,
+}
+
+
 @dataclass(frozen=True)
 class Want:
-    """The file to bring: from ``url`` to ``part``, unless it is the same as ``kept``, a whole copy that is here."""
+    """The file to bring: from ``url`` to ``part``, unless it is the same as ``kept``, a whole copy that is here.
+
+    ``floor`` is how many bytes a second must come, over a minute; ``ceiling`` the most bytes that it may have.
+    """
 
     partition: Partition
     url: str
     part: Path
     kept: RawFile | None = None
+    floor: int = FLOOR_BYTES
+    ceiling: int = CEILING_BYTES
 
     def __str__(self) -> str:
         return f"{self.partition}: {self.url}"
@@ -80,8 +106,9 @@ def connect() -> httpx.Client:
     # identity: a transparently compressed body has another length and another ETag than the file.
     headers = {"Accept-Encoding": "identity", "User-Agent": "nyctaxi-etl"}
     try:
-        return httpx.Client(follow_redirects=True, timeout=timeout, headers=headers)
-    except (ImportError, ValueError):
+        # No connection is used twice: a request's pace is that of the connection it made.
+        return httpx.Client(timeout=timeout, headers=headers, limits=httpx.Limits(max_keepalive_connections=0))
+    except (ImportError, ValueError, httpx.InvalidURL):
         # Their messages quote the proxy's address, which may hold a password.
         message = "The proxy named by HTTP_PROXY, HTTPS_PROXY or ALL_PROXY can't be used."
         raise UsageError(message, "Write it as http://host:port; SOCKS needs `pip install httpx[socks]`.") from None
@@ -93,29 +120,11 @@ def download(client: httpx.Client, want: Want) -> Outcome:
     ``"missing"``: the server has no such file. ``"unchanged"``: the copy that is here is the published one, nothing
     was brought. Raises ``Transient`` when no attempt succeeded, ``Blocked`` when something else than a file came.
     """
-    import stamina
 
-    growing = stamina.retry_context(pause, ATTEMPTS, timeout=None, wait_initial=1.0, wait_max=20.0, wait_jitter=1.0)
-    for attempt in growing:
-        with attempt:
-            try:
-                return _attempt(client, want)
-            except Transient as broken:
-                if attempt.num < ATTEMPTS:
-                    wait = pause(broken)
-                    seconds = attempt.next_wait if wait is True else wait
-                    note = f"{broken.message} Trying again in {seconds:.0f} s."
-                    tell(Event(want.partition, "extract", _size(want.part), 0, "bytes", note))
-                raise
-    message = f"{want}: no attempt was made."  # a deactivated stamina still makes one
-    raise Transient(message, _AGAIN)
+    def say(note: str) -> None:
+        tell(Event(want.partition, "extract", _size(want.part), 0, "bytes", note))
 
-
-def pause(error: Exception) -> bool | float:
-    """Tell whether ``error`` is worth another attempt, and after how many seconds if the server said so."""
-    if not isinstance(error, Transient):
-        return False
-    return True if error.retry_after is None else min(error.retry_after, LONGEST_WAIT_SECONDS)
+    return trying(lambda _attempt_number: _attempt(client, want), ATTEMPTS, LONGEST_PAUSE_SECONDS, say)
 
 
 def drop(part: Path) -> None:
@@ -130,10 +139,12 @@ def _attempt(client: httpx.Client, want: Want) -> Outcome:
         drop(want.part)
     start = _start(want.part, begun)
     headers = {"Range": f"bytes={start}-", "If-Range": begun.if_range} if begun else _conditional(want.kept)
-    with _as_ours(want), client.stream("GET", want.url, headers=headers) as response:
-        verdict = _judge(want, response, begun, start)
+    with Pace(want.floor) as pace, _as_ours(want, pace), _answering(client, want, headers, pace) as response:
+        answer = parsed(response.status_code, response.reason_phrase, response.headers)
+        verdict = _judge(want, answer, response, begun, start)
         if verdict == "take":
-            return _take(want, response, start if response.status_code == _PARTIAL else 0)
+            blocks = _counted(response, pace)
+            return _take(want, answer, blocks, start if answer.status == PARTIAL else 0)
     if verdict == "restart":
         drop(want.part)
         return _attempt(client, want)
@@ -146,36 +157,63 @@ def _start(part: Path, begun: Published | None) -> int:
     return min(size, begun.bytes - 1) if begun and begun.bytes else size
 
 
-def _judge(
-    want: Want, response: httpx.Response, begun: Published | None, start: int
-) -> Literal["take", "restart", "missing", "unchanged"]:
-    """Say what an answer to a request, for the rest from ``start`` on if something was ``begun``, is good for."""
-    status = response.status_code
-    if want.url.startswith("https:") and response.url.scheme != "https":
+@contextmanager
+def _answering(client: httpx.Client, want: Want, headers: dict[str, str], pace: Pace) -> Iterator[httpx.Response]:
+    """Ask for the file, and go where the server sends on to; what else it says on the way is not read."""
+    request = client.build_request("GET", want.url, headers=headers, extensions={"trace": pace.trace})
+    for _ in range(HOPS):
+        response = client.send(request, stream=True)
+        try:
+            if response.next_request is None:
+                yield response
+                return
+            _check_hop(want, request.url, response.next_request.url)
+            request = response.next_request
+        finally:
+            response.close()
+    message = f"{want}: more than {HOPS} redirects, one after the other."
+    raise Blocked(message, _LOOK)
+
+
+def _check_hop(want: Want, here: httpx.URL, there: httpx.URL) -> None:
+    """Refuse to be sent from an encrypted address to one that isn't, and to what can't be an address."""
+    if here.scheme == "https" and there.scheme != "https":
         message = f"{want}: sent on to an address that is not encrypted."
         raise Blocked(message, _LOOK)
-    if begun and (status == _UNSATISFIABLE or (status == _PARTIAL and not _goes_on(response, begun, start))):
+    host = there.raw_host.decode("ascii", "replace")
+    if not is_host(f"[{host}]" if ":" in host else host) or (there.port or 1) > LAST_PORT:
+        message = f"{want}: sent on to what can't be an address."
+        raise Blocked(message, _LOOK)
+
+
+def _counted(response: httpx.Response, pace: Pace) -> Iterator[bytes]:
+    for block in response.iter_raw():
+        pace.count(len(block))
+        yield block
+
+
+def _judge(
+    want: Want, answer: Answer, response: httpx.Response, begun: Published | None, start: int
+) -> Literal["take", "restart", "missing", "unchanged"]:
+    """Say what an answer to a request, for the rest from ``start`` on if something was ``begun``, is good for."""
+    status = answer.status
+    if begun and (status == _UNSATISFIABLE or (status == PARTIAL and not _goes_on(answer, begun, start))):
         return "restart"
-    if (status == _OK or (status == _PARTIAL and begun)) and not _is_page(response):
-        return "unchanged" if status == _OK and _is_same(want.kept, _published(want, response)) else "take"
+    if (status == _OK or (status == PARTIAL and begun)) and not answer.is_page:
+        return "unchanged" if status == _OK and _is_same(want.kept, answer) else "take"
     if status == _UNCHANGED and want.kept and not begun:
         return "unchanged"
-    if status in _GONE or (status == _FORBIDDEN and _is_missing_in_bucket(response)):
+    if status in _GONE or (status == _FORBIDDEN and _is_missing_in_bucket(answer, response)):
         return "missing"
-    raise _refusal(want, response)
+    raise _refusal(want, answer)
 
 
-def _refusal(want: Want, response: httpx.Response) -> NycTaxiError:
-    status = f"{response.status_code} {response.reason_phrase}".strip()
-    if response.status_code in _BUSY:
-        return Transient(f"{want}: the server answered {status}.", _AGAIN, _retry_after(response.headers))
-    if _is_page(response):
-        return blocked_by_page(want.partition, want.url, status)
-    return Blocked(f"{want}: refused with {status}.", _LOOK)
-
-
-def _is_page(response: httpx.Response) -> bool:
-    return "html" in response.headers.get("content-type", "").lower()
+def _refusal(want: Want, answer: Answer) -> NycTaxiError:
+    if answer.status in _BUSY:
+        return Transient(f"{want}: the server answered {answer.words}.", _AGAIN, answer.retry_after)
+    if answer.is_page:
+        return blocked_by_page(want.partition, want.url, answer.words)
+    return Blocked(f"{want}: refused with {answer.words}.", _LOOK)
 
 
 def blocked_by_page(partition: Partition, url: str, status: str = "200 OK") -> Blocked:
@@ -184,31 +222,68 @@ def blocked_by_page(partition: Partition, url: str, status: str = "200 OK") -> B
     return Blocked(message, f"A firewall, a proxy or a log-in page is in between. {_LOOK}")
 
 
-def _is_missing_in_bucket(response: httpx.Response) -> bool:
+def _is_missing_in_bucket(answer: Answer, response: httpx.Response) -> bool:
     """Tell S3's way of saying that a key doesn't exist to those who may not list the bucket."""
     body = next(response.iter_raw(ERROR_BODY_BYTES), b"")
-    is_xml = "xml" in response.headers.get("content-type", "") or body.lstrip().startswith((b"<?xml", b"<Error"))
+    is_xml = "xml" in answer.content_type or body.lstrip().startswith((b"<?xml", b"<Error"))
     return is_xml and b"<html" not in body.lower() and (b"AccessDenied" in body or b"NoSuchKey" in body)
 
 
-def _take(want: Want, response: httpx.Response, start: int) -> Published:
-    """Append the body to the ``.part``, or begin it anew where ``start`` is 0."""
-    published = _published(want, response)
-    if start:
-        os.truncate(want.part, start)
-    else:
-        drop(want.part)
-        _note(want.part, published)
+def _take(want: Want, answer: Answer, blocks: Iterator[bytes], start: int) -> Published:
+    """Append the body to the ``.part``, or begin it anew where ``start`` is 0. What is too much is not kept."""
+    published = Published(want.url, answer.etag or "", answer.last_modified or "", answer.if_range, answer.bytes)
     told = _teller(want.partition, published.bytes)
-    with want.part.open("ab", buffering=WRITE_BYTES) as file:
-        done = start
-        for block in response.iter_raw():
-            done += file.write(block)
-            told(done)
+    try:
+        _check_ceiling(want, published.bytes, start)
+        roomy = _room(want, published.bytes, start)
+        if start:
+            os.truncate(want.part, start)
+        else:
+            drop(want.part)
+            _note(want.part, published)
+        with want.part.open("ab", buffering=WRITE_BYTES) as file:
+            done = start
+            for block in blocks:
+                _check_ceiling(want, published.bytes, done + len(block))
+                if done + len(block) > roomy:
+                    roomy = _room(want, published.bytes, done)
+                done += file.write(block)
+                told(done)
+    except CorruptFile:
+        drop(want.part)
+        raise
     if published.bytes and done != published.bytes:
         message = f"{want}: the connection broke after {done:,} of {published.bytes:,} bytes."
         raise Transient(message, _AGAIN)
     return published
+
+
+def _check_ceiling(want: Want, announced: int, done: int) -> None:
+    """Refuse a file larger than any can be, or than the server itself announced."""
+    if max(announced, done) > want.ceiling:
+        message = f"{want}: larger than {want.ceiling:,} bytes, which nothing published comes near to."
+        raise CorruptFile(message, "Nothing of it was kept. Is it the right address? Or name another --source.")
+    if announced and done > announced:
+        message = f"{want}: goes on behind the {announced:,} bytes that the server announced."
+        raise CorruptFile(
+            message, "Nothing of it was kept. Run the command again; if it stays so, ask who runs the server."
+        )
+
+
+def _room(want: Want, announced: int, done: int) -> int:
+    """Return up to which byte the disk has room, looked at anew every ``ROOM_BYTES``: others write to it, too.
+
+    Raises ``NycTaxiError`` where it has none, ``CorruptFile`` where a body of no announced length is what fills it.
+    """
+    free = shutil.disk_usage(want.part.parent).free - RESERVE_BYTES
+    if free >= max(announced - done, 1):
+        return done + min(free, ROOM_BYTES)
+    if not announced and done > LARGEST_MONTH_BYTES:
+        message = f"{want}: {done:,} bytes came without an end, more than any month has, and the disk has no more room."
+        raise CorruptFile(message, "Nothing of it was kept. Name another --source.")
+    wants = f"the {announced - done:,} bytes that are missing" if announced else "more of it"
+    message = f"{want}: {want.part.parent}: no room for {wants}; {RESERVE_BYTES >> 20} MiB are left free."
+    raise NycTaxiError(message, "Make room there, or name another folder with --data-dir.")
 
 
 def _teller(partition: Partition, total: int) -> Callable[[int], None]:
@@ -224,71 +299,24 @@ def _teller(partition: Partition, total: int) -> Callable[[int], None]:
     return told
 
 
-def _published(want: Want, response: httpx.Response) -> Published:
-    headers = response.headers
-    total = _range_of(headers)[1] if response.status_code == _PARTIAL else _number(headers.get("content-length", ""))
-    etag, modified = headers.get("etag", ""), headers.get("last-modified", "")
-    return Published(want.url, etag, modified, _strong(headers), total)
-
-
-def _strong(headers: Mapping[str, str]) -> str:
-    """Return the validator that proves byte-for-byte sameness, as RFC 9110 13.1.5 allows it in If-Range.
-
-    A weak ETag never does, and rules out the date; a date does if it was over for a second when the answer was made.
-    """
-    etag = headers.get("etag", "")
-    if etag:
-        return "" if etag.startswith("W/") else etag
-    modified, answered = _when(headers.get("last-modified", "")), _when(headers.get("date", ""))
-    old = modified and answered and answered - modified >= timedelta(seconds=1)
-    return headers["last-modified"] if old else ""
-
-
-def _is_same(kept: RawFile | None, published: Published) -> bool:
-    if kept is None or not published.if_range:
+def _is_same(kept: RawFile | None, answer: Answer) -> bool:
+    if kept is None or not answer.if_range:
         return False
-    same_length = published.bytes in {0, kept.bytes}
-    return same_length and published.if_range in {kept.etag, kept.last_modified}
+    same_length = answer.bytes in {0, kept.bytes}
+    return same_length and answer.if_range in {kept.etag, kept.last_modified}
 
 
-def _goes_on(response: httpx.Response, begun: Published, start: int) -> bool:
+def _goes_on(answer: Answer, begun: Published, start: int) -> bool:
     """Tell whether a 206 continues what was begun; some servers ignore If-Range."""
-    first, total = _range_of(response.headers)
-    etag = response.headers.get("etag", begun.etag)
-    modified = response.headers.get("last-modified", begun.last_modified)
+    etag = begun.etag if answer.etag is None else answer.etag
+    modified = begun.last_modified if answer.last_modified is None else answer.last_modified
     same_file = (etag, modified) == (begun.etag, begun.last_modified)
-    return same_file and first == start and begun.bytes in {0, total}
-
-
-def _range_of(headers: Mapping[str, str]) -> tuple[int, int]:
-    """Return first byte and total of a Content-Range; (-1, 0) if it has none, total 0 if it is not told."""
-    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("content-range", "").strip())
-    return (int(found[1]), _number(found[2])) if found else (-1, 0)
+    return same_file and answer.start == start and begun.bytes in {0, answer.bytes}
 
 
 def _conditional(kept: RawFile | None) -> dict[str, str]:
     asked = {"If-None-Match": kept.etag, "If-Modified-Since": kept.last_modified} if kept else {}
     return {name: value for name, value in asked.items() if value}
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    text = headers.get("retry-after", "").strip()
-    if text.isdecimal():
-        return float(text)
-    when = _when(text)
-    return max(0.0, (when - datetime.now(UTC)).total_seconds()) if when else None
-
-
-def _when(text: str) -> datetime | None:
-    try:
-        when = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
 
 
 def _size(path: Path) -> int:
@@ -305,34 +333,45 @@ def _note(part: Path, published: Published) -> None:
 
 def _resumable(want: Want) -> Published | None:
     """Return what was begun of this very file, if the server can prove that the rest belongs to it."""
-    with suppress(OSError, ValueError, TypeError):
-        begun = Published(**json.loads(_side(want.part).read_text(encoding="utf-8")))
-        if begun.url == want.url and begun.if_range and _size(want.part) > 1:
-            return begun
-    return None
+    known = read_side(_side(want.part), _PART_FIELDS)
+    begun = Published(**known) if known else None
+    return begun if begun and begun.url == want.url and begun.if_range and _size(want.part) > 1 else None
 
 
 @contextmanager
-def _as_ours(want: Want) -> Iterator[None]:
+def _as_ours(want: Want, pace: Pace) -> Iterator[None]:
     import httpx
 
     try:
         yield
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise _ours(want, error) from error
+        if pace.is_slow:  # a body of no announced length ends like any other
+            raise _too_slow(want)
+    except Transient as broken:
+        raise (_too_slow(want) if pace.is_slow else broken) from None
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        raise (_too_slow(want) if pace.is_slow else _ours(want, error)) from error
+
+
+def _too_slow(want: Want) -> Transient:
+    message = f"{want}: less than {want.floor:,} bytes a second came, for {FLOOR_SECONDS:.0f} s."
+    return Transient(message, f"{_AGAIN} A slower line needs a lower NYCTAXI_MIN_SPEED.")
 
 
 def _ours(want: Want, error: Exception) -> NycTaxiError:
     import httpx
 
+    said = printable(str(error))
     if _is_untrusted(error):
-        message = f"{want}: the server's certificate is not trusted ({error})."
+        message = f"{want}: the server's certificate is not trusted ({said})."
         return Blocked(message, "Is a proxy in between, or the clock wrong? SSL_CERT_FILE names your own authorities.")
     # A proxy's own "no" (407: it wants a password) stays one; 5xx is the way behind it.
     proxy_refused = isinstance(error, httpx.ProxyError) and str(error).startswith("4")
-    if proxy_refused or isinstance(error, (httpx.UnsupportedProtocol, httpx.TooManyRedirects, httpx.InvalidURL)):
-        return Blocked(f"{want}: the way there is blocked ({error}).", _LOOK)
-    what = f"the connection broke ({error or type(error).__name__})"
+    no_address = isinstance(error, (UnicodeError, httpx.InvalidURL)) or isinstance(error.__context__, httpx.InvalidURL)
+    if no_address:  # the words may quote it
+        return Blocked(f"{want}: sent on to what can't be an address.", _LOOK)
+    if proxy_refused or isinstance(error, httpx.UnsupportedProtocol):
+        return Blocked(f"{want}: the way there is blocked ({said}).", _LOOK)
+    what = f"the connection broke ({said or type(error).__name__})"
     if isinstance(error, httpx.TimeoutException):
         is_connecting = isinstance(error, httpx.ConnectTimeout)
         what = f"no connection within {CONNECT_SECONDS:.0f} s" if is_connecting else f"silent for {READ_SECONDS:.0f} s"

@@ -11,21 +11,25 @@ import hashlib
 import json
 import os
 import re
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nyctaxi_etl.answer import is_sendable
 from nyctaxi_etl.datasets import FIRST_MONTHS
 from nyctaxi_etl.download import Want, blocked_by_page, connect, download, drop
 from nyctaxi_etl.errors import CorruptFile, NotPublished, NycTaxiError, Transient, UsageError
 from nyctaxi_etl.model import RawFile
+from nyctaxi_etl.pace import FLOOR_BYTES
 from nyctaxi_etl.progress import Event, tell
+from nyctaxi_etl.sidefile import is_count, is_digest, is_text, read_side
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
 
     import httpx
 
@@ -36,20 +40,30 @@ READ_BYTES = 1 << 20
 LOCK_SECONDS = 0.5
 WEB_PAGE = "a web page"
 
-_SIDE_FIELDS = ("url", "etag", "last_modified", "bytes", "sha256", "mtime_ns")
+_SIDE_FIELDS: Mapping[str, Callable[[Any], bool]] = {
+    "url": is_text,
+    "etag": is_sendable,
+    "last_modified": is_sendable,
+    "bytes": is_count,
+    "sha256": is_digest,
+    "mtime_ns": is_count,
+}
 _ELSEWHERE = "Make room or give access there, or name another folder: --data-dir, --source."
 _NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR})
 
 
-def fetch(source: Source, partition: Partition, into: Path, *, sample_rows: int = 50_000) -> RawFile:
+def fetch(
+    source: Source, partition: Partition, into: Path, *, sample_rows: int = 50_000, floor: int = FLOOR_BYTES
+) -> RawFile:
     """Return the month's published file, whole and checked: downloaded or generated below ``into``, or a folder's own.
 
-    A file that is here and unchanged at its source is not brought again. Raises ``NotPublished``, ``Blocked``,
-    ``Transient`` (also where a copy is here: whether it is still the published one is not known) and ``CorruptFile``.
+    A file that is here and unchanged at its source is not brought again. A download that brings less than ``floor``
+    bytes a second, over a minute, is broken off and tried again. Raises ``NotPublished``, ``Blocked``, ``Transient``
+    (also where a copy is here: whether it is still the published one is not known) and ``CorruptFile``.
     """
     with _on_disk(into):
         if source.is_remote:
-            return _fetch_remote(source, partition, into)
+            return _fetch_remote(source, partition, into, floor)
         if source.base:
             return _find_in_folder(source, partition)
         return _generate(source, partition, into, sample_rows)
@@ -68,24 +82,25 @@ def discard(raw: RawFile) -> None:
             _side(raw.path).unlink(missing_ok=True)
 
 
-def _fetch_remote(source: Source, partition: Partition, into: Path) -> RawFile:
+def _fetch_remote(source: Source, partition: Partition, into: Path, floor: int) -> RawFile:
     folder = into / (re.sub(r"[^A-Za-z0-9._-]", "_", source.name).strip(".") or "_")
     with connect() as client:
         for key in source.candidates(partition):
             path = folder / key
             with _alone(path, partition):
-                found = _bring(client, source, partition, path, f"{source.base}/{key}")
+                kept = _kept(partition, path, source.name, f"{source.base}/{key}")
+                part = path.with_name(path.name + ".part")
+                found = _bring(client, Want(partition, f"{source.base}/{key}", part, kept, floor), source.name, path)
             if found:
                 return found
     raise _not_published(source, partition)
 
 
-def _bring(client: httpx.Client, source: Source, partition: Partition, path: Path, url: str) -> RawFile | None:
-    """Bring the file at ``url`` to ``path``, or leave what is there if it is the same; None: there is no such file."""
-    kept = _kept(partition, path, source.name, url)
-    part = path.with_name(path.name + ".part")
+def _bring(client: httpx.Client, want: Want, source: str, path: Path) -> RawFile | None:
+    """Bring the wanted file to ``path``, or leave what is there if it is the same; None: there is no such file."""
+    partition, url, part, kept = want.partition, want.url, want.part, want.kept
     try:
-        published = download(client, Want(partition, url, part, kept))
+        published = download(client, want)
     except Transient as broken:
         raise _with_copy(broken, kept) from broken
     if kept and published == "unchanged":
@@ -97,7 +112,7 @@ def _bring(client: httpx.Client, source: Source, partition: Partition, path: Pat
     size = part.stat().st_size
     tell(Event(partition, "extract", size, size, "bytes", "checking it to the last byte"))
     _check_part(partition, url, path, part)
-    raw = _keep(part, RawFile(partition, path, source.name, url, published.etag, published.last_modified, 0, "", 0))
+    raw = _keep(part, RawFile(partition, path, source, url, published.etag, published.last_modified, 0, "", 0))
     drop(part)
     return raw
 
@@ -130,11 +145,9 @@ def _keep(part: Path, raw: RawFile) -> RawFile:
 
 def _kept(partition: Partition, path: Path, source: str, url: str) -> RawFile | None:
     """Return the copy at ``path`` if its side file proves that it is whole, and of this URL."""
-    try:
-        raw = RawFile(partition, path, source, **json.loads(_side(path).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
-    return raw if raw.url == url and raw.is_current() else None
+    known = read_side(_side(path), _SIDE_FIELDS)
+    raw = RawFile(partition, path, source, **known) if known else None
+    return raw if raw and raw.url == url and raw.is_current() else None
 
 
 def _side(path: Path) -> Path:
@@ -279,10 +292,18 @@ def _alone(path: Path, partition: Partition) -> Iterator[None]:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f".{path.name}.lock")
+    _mend(lock)
     with closing(sqlite3.connect(lock, timeout=LOCK_SECONDS, isolation_level=None)) as database:
         while not _is_held(database):
             tell(Event(partition, "extract", note="another process is fetching it: waiting"))
         yield
+
+
+def _mend(lock: Path) -> None:
+    """Remove a damaged lock: nothing is ever written to one, and nobody holds one that is no database."""
+    with suppress(FileNotFoundError):
+        if lock.is_file() and lock.stat().st_size:
+            lock.unlink()
 
 
 def _is_held(database: sqlite3.Connection) -> bool:

@@ -15,8 +15,10 @@ from nyctaxi_etl.datasets import DATASETS
 from nyctaxi_etl.errors import Bug, CorruptFile, NotPublished, NycTaxiError, Transient, UsageError, WarehouseError
 from nyctaxi_etl.lakes import CHUNK_BYTES, conformed_key, trips_key
 from nyctaxi_etl.model import Mode, Staged
+from nyctaxi_etl.pace import FLOOR_BYTES
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.report import Failure, LoadReport, PartitionResult, Replaced
+from nyctaxi_etl.retrying import may_pass
 from nyctaxi_etl.sources import SAMPLE
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ class Job:
     force: bool = False
     sample_rows: int = 50_000
     max_unparsable: float = 0.05
+    min_speed: int = FLOOR_BYTES
     lake: str = ""
     mode: Mode = Mode.ETL
     raw: bool = False
@@ -107,7 +110,7 @@ def extract(job: Job, partition: Partition) -> RawFile:
     """Have the month's file here, whole and checked: see ``extract.fetch``."""
     from nyctaxi_etl.extract import fetch
 
-    return fetch(job.source, partition, job.data_dir / "raw", sample_rows=job.sample_rows)
+    return fetch(job.source, partition, job.data_dir / "raw", sample_rows=job.sample_rows, floor=job.min_speed)
 
 
 def transform(job: Job, raw: RawFile, folder: Path) -> Staged:
@@ -173,12 +176,12 @@ def again(partition: Partition, step: str, work: Callable[[], Result]) -> Result
     """Return ``work()``, tried again with growing pauses while it raises ``Transient``, and say so meanwhile."""
     import stamina
 
-    for attempt in stamina.retry_context(on=Transient, attempts=LOAD_ATTEMPTS, timeout=None):
+    for attempt in stamina.retry_context(on=may_pass, attempts=LOAD_ATTEMPTS, timeout=None):
         with attempt:
             try:
                 return work()
             except Transient as error:
-                if attempt.num < LOAD_ATTEMPTS:
+                if attempt.num < LOAD_ATTEMPTS and may_pass(error):
                     tell_retry(partition, step, error)
                 raise
     message = f"{partition}: no attempt was made."  # a deactivated stamina still makes one

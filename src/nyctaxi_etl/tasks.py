@@ -17,6 +17,7 @@ from nyctaxi_etl.errors import Transient
 from nyctaxi_etl.model import Partition, RawFile, Stage, Staged  # noqa: TC001 - as above
 from nyctaxi_etl.pipeline import Job  # noqa: TC001 - as above
 from nyctaxi_etl.places import lake_of, warehouse_of
+from nyctaxi_etl.retrying import may_pass
 from nyctaxi_etl.warehousing import Found  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ _CACHE = timedelta(days=1)
 
 
 def _is_transient(_task: object, _run: TaskRun, state: State[Any]) -> bool:
-    """Retry what may pass by itself, nothing else."""
-    return isinstance(state.data, Transient)
+    """Retry what may pass by itself and has not been waited for as the server asked, nothing else."""
+    return may_pass(state.data)
 
 
 @contextmanager
@@ -40,7 +41,7 @@ def _telling_retry(step: str, partition: Partition) -> Iterator[None]:
     try:
         yield
     except Transient as error:
-        if runtime.task_run.run_count <= _RETRIES:
+        if runtime.task_run.run_count <= _RETRIES and may_pass(error):
             pipeline.tell_retry(partition, step, error)
         raise
 

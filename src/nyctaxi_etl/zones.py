@@ -19,6 +19,7 @@ from nyctaxi_etl.datasets import ZONES, ZONES_TABLE
 from nyctaxi_etl.download import Want, blocked_by_page, connect, download
 from nyctaxi_etl.errors import CorruptFile, NotPublished, SchemaDrift
 from nyctaxi_etl.lakes.parquet import write_parquet
+from nyctaxi_etl.pace import FLOOR_BYTES
 from nyctaxi_etl.schema import key
 from nyctaxi_etl.stagefile import arrow_schema
 from nyctaxi_etl.warehouses.lookup import replace_lookup
@@ -33,6 +34,9 @@ KEY = f"zones/{ZONES_TABLE}.parquet"
 _PUBLISHED = f"misc/{FILE}"
 # What stands where others name their month: in what a download and a lake tell of themselves.
 _NAME = cast("Partition", "zones")
+# What the TLC publishes, and so the package has it.
+FILE_BYTES = 12_331
+_CEILING_BYTES = 64 * FILE_BYTES
 _PAGE = (b"<!doctype html", b"<html")
 
 
@@ -52,7 +56,7 @@ def load(job: Job) -> Lookup:
     for other files; then nothing is changed. ``WarehouseError`` for a table of that name that isn't ours.
     """
     with tempfile.TemporaryDirectory() as folder:
-        lookup = read(job.source, Path(folder))
+        lookup = read(job.source, Path(folder), job.min_speed)
         path = Path(folder, Path(KEY).name)
         facts = {"source": job.source.name, "source_url": lookup.url, "source_sha256": lookup.sha256}
         write_parquet(lookup.rows.to_batches(), lookup.rows.schema, path, facts)
@@ -78,30 +82,33 @@ def report(job: Job, lookup: Lookup | None) -> dict[str, Any]:
     return {"command": "zones", **between, "results": [result], "exit_code": 0}
 
 
-def read(source: Source, into: Path) -> Lookup:
+def read(source: Source, into: Path, floor: int = FLOOR_BYTES) -> Lookup:
     """Have the published file here, in the folder ``into``, and read it."""
-    path, url = into / FILE, _fetch(source, into / FILE)
+    path = into / FILE
+    url = _fetch(source, path, floor)
     return Lookup(_parsed(path, url), url, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def _fetch(source: Source, path: Path) -> str:
+def _fetch(source: Source, path: Path, floor: int) -> str:
     """Put the published file to ``path`` and return where it came from."""
     if source.is_remote:
-        return _download(f"{source.base}/{_PUBLISHED}", path)
+        return _download(f"{source.base}/{_PUBLISHED}", path, floor)
     if not source.base:
         path.write_bytes(resources.files("nyctaxi_etl").joinpath(FILE).read_bytes())
         return f"sample:{FILE}"
     for found in (Path(source.base, _PUBLISHED), Path(source.base, FILE)):
         if found.is_file():
+            if found.stat().st_size > _CEILING_BYTES:
+                raise _corrupt(found.as_posix(), f"larger than {_CEILING_BYTES:,} bytes")
             shutil.copyfile(found, path)
             return found.as_posix()
     message = f"zones: not in the folder {source.base}."
     raise NotPublished(message, f"Looked for {_PUBLISHED}, {FILE}.")
 
 
-def _download(url: str, path: Path) -> str:
+def _download(url: str, path: Path, floor: int) -> str:
     with connect() as client:
-        published = download(client, Want(_NAME, url, path))
+        published = download(client, Want(_NAME, url, path, floor=floor, ceiling=_CEILING_BYTES))
     if isinstance(published, str):
         message = f"zones: not published at {url}."
         raise NotPublished(message, "Name another source: tlc and datatalks have it, and so has sample.")

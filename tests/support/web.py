@@ -7,6 +7,7 @@ import re
 import socket
 import struct
 import threading
+import time
 from collections import defaultdict
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -34,7 +35,9 @@ class Fault:
     ``status`` with ``headers`` and ``body`` replaces the answer. ``cut``: the connection is closed after so many bytes
     of the body, with a reset if ``reset``. ``more``: so many bytes more are promised than there are. ``without``:
     headers left out, as servers do that don't know them. ``deaf``: request headers (in lower case) that the server
-    doesn't understand. ``hold``: waited for after ``cut`` bytes instead of closing.
+    doesn't understand. ``hold``: waited for after ``cut`` bytes instead of closing. ``drip``: what comes after ``cut``
+    bytes comes byte by byte, with so many seconds between; so do headers without an end if ``drips_head``.
+    ``endless``: the body is followed by zeros, without an end.
     """
 
     status: int = 0
@@ -46,6 +49,9 @@ class Fault:
     without: frozenset[str] = frozenset()
     deaf: frozenset[str] = frozenset()
     hold: threading.Event | None = None
+    drip: float = 0
+    drips_head: bool = False
+    endless: bool = False
 
 
 @dataclass
@@ -136,6 +142,8 @@ class _Answer(BaseHTTPRequestHandler):
             headers |= fault.headers
         else:
             hit.status, headers, body = 404, {"Content-Type": "text/plain"}, b"Not Found"
+        if fault.drips_head:
+            self._drip(hit, b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * BLOCK_BYTES, fault.drip)
         headers.setdefault("Content-Length", str(len(body) + fault.more))
         self.send_response(hit.status)
         for name, value in headers.items():
@@ -148,12 +156,21 @@ class _Answer(BaseHTTPRequestHandler):
         self.close_connection = bool(fault.more or fault.cut is not None or "Content-Length" in fault.without)
         end = len(body) if fault.cut is None else min(fault.cut, len(body))
         self._write(hit, body[:end])
+        if fault.drip:
+            self._drip(hit, body[end:], fault.drip)
+        while fault.endless:
+            self._write(hit, bytes(BLOCK_BYTES))
         if fault.hold:
             fault.hold.wait(30)
             self._write(hit, body[end:])
         if fault.reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
+
+    def _drip(self, hit: Hit, body: bytes, seconds: float) -> None:
+        for byte in body:
+            time.sleep(seconds)
+            self._write(hit, bytes([byte]))
 
     def _write(self, hit: Hit, body: bytes) -> None:
         for start in range(0, len(body), BLOCK_BYTES):

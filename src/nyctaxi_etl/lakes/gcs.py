@@ -278,5 +278,5 @@ class GcsLake:
             raise LakeError(message, _CREDENTIALS) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError) as error:
             raise broken(uri, error) from None
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise unreadable(uri, error) from None

@@ -8,20 +8,22 @@ import secrets
 import shutil
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nyctaxi_etl.errors import CorruptFile, NotPublished
 from nyctaxi_etl.lakes import on_disk
 from nyctaxi_etl.progress import Event, tell
+from nyctaxi_etl.sidefile import is_count, is_texts, read_side
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from typing import BinaryIO
 
     from nyctaxi_etl.model import Partition
 
 _STALE_SECONDS = 24 * 3600
+_FIELDS: Mapping[str, Callable[[Any], bool]] = {"bytes": is_count, "mtime_ns": is_count, "facts": is_texts}
 
 
 class LocalLake:
@@ -109,12 +111,10 @@ def _carried(path: Path) -> dict[str, str]:
 
 def _noted(path: Path) -> dict[str, str]:
     """Return the facts in the side file if it is of this very file."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        note = json.loads(_side(path).read_text(encoding="utf-8"))
-        found = path.stat()
-        if (note["bytes"], note["mtime_ns"]) == (found.st_size, found.st_mtime_ns):
-            return dict(note["facts"])
-    return {}
+    note = read_side(_side(path), _FIELDS)
+    found = path.stat()
+    is_of_it = (note.get("bytes"), note.get("mtime_ns")) == (found.st_size, found.st_mtime_ns)
+    return note["facts"] if is_of_it else {}
 
 
 def _note(path: Path, facts: Mapping[str, str]) -> str:

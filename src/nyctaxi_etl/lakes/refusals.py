@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from nyctaxi_etl.answer import retry_after
 from nyctaxi_etl.errors import LakeError, NycTaxiError, Transient
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ ROLE = "roles/storage.objectUser"
 AGAIN = "Run the same command again: months that are there are left as they are."
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
 _SAID_CHARACTERS = 300
-_SECONDS = re.compile(r"\d{1,6}", re.ASCII)
 
 
 class MissingError(LakeError):
@@ -91,8 +91,7 @@ def refusal(uri: str, status: int, said: str, headers: Mapping[str, str]) -> Nyc
     """Return what the bucket's answer means; ``said`` is its own explanation, ``uri`` what was asked for."""
     words = f" It said: {said}" if said else ""
     if status in _BUSY:
-        wait = headers.get("Retry-After", "").strip()
-        after = float(wait) if _SECONDS.fullmatch(wait) else None
+        after = retry_after(headers.get("Retry-After", ""))
         return Transient(f"{uri}: the bucket answered {status}.{words}", AGAIN, after)
     kind, meaning, hint = _meaning(status, said)
     bucket = "/".join(uri.split("/")[:3])
@@ -124,7 +123,7 @@ def explanation(answer: Response) -> str:
     try:
         error = answer.json()["error"]
         words = " ".join(str(error["message"]).split())[:_SAID_CHARACTERS]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     try:
         reason = str(error["errors"][0]["reason"])[:_SAID_CHARACTERS]

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from nyctaxi_etl.download import pause
+from nyctaxi_etl import retrying
 from nyctaxi_etl.errors import Transient
 from nyctaxi_etl.lakes.refusals import AGAIN, SessionGoneError, broken, explanation, refusal, unreadable
 from nyctaxi_etl.progress import Event, tell
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nyctaxi_etl.model import Partition
 
 ATTEMPTS = 6  # without a byte of progress
+LONGEST_PAUSE_SECONDS = 30.0
 # A block must go, and an answer begin, within these seconds; there is no limit for a whole object.
 CONNECT_SECONDS, READ_SECONDS = 30.0, 60.0
 BLOCK_BYTES = 64 << 10
@@ -100,22 +101,12 @@ def send(http: Session, url: str, parcel: Parcel, chunk_bytes: int) -> Stored:
 
 def trying(work: Callable[[int], Result], partition: Partition | None = None, step: str = "") -> Result:
     """Return ``work(attempt)``, tried again with growing pauses while it raises ``Transient``, and say so meanwhile."""
-    import stamina
 
-    growing = stamina.retry_context(pause, ATTEMPTS, timeout=None, wait_initial=1.0, wait_max=30.0, wait_jitter=1.0)
-    for attempt in growing:
-        with attempt:
-            try:
-                return work(attempt.num)
-            except Transient as broken:
-                if partition and attempt.num < ATTEMPTS:
-                    wait = pause(broken)
-                    seconds = attempt.next_wait if wait is True else wait
-                    note = f"{broken.message} Trying again in {seconds:.0f} s."
-                    tell(Event(partition, step, unit="bytes", note=note))
-                raise
-    message = "No attempt was made."  # a deactivated stamina still makes one
-    raise Transient(message, AGAIN)
+    def say(note: str) -> None:
+        if partition:
+            tell(Event(partition, step, unit="bytes", note=note))
+
+    return retrying.trying(work, ATTEMPTS, LONGEST_PAUSE_SECONDS, say)
 
 
 def _further(http: Session, url: str, parcel: Parcel, start: int, chunk_bytes: int) -> int | Stored:
@@ -163,5 +154,5 @@ def _stored(answer: Response, parcel: Parcel) -> Stored:
     try:
         resource = answer.json()
         return Stored(int(resource["size"]), str(resource["crc32c"]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise unreadable(parcel.uri, error) from None

@@ -6,6 +6,7 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from nyctaxi_etl.errors import Transient
 from nyctaxi_etl.progress import Event, tell
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ class Told:
     told: int = 0
 
     def write(self, data: bytes) -> int:
-        """Write on, and tell of it now and then."""
+        """Write on, and tell of it now and then. Raises ``Transient`` for more than there is."""
+        if self.done + len(data) > self.total:
+            message = f"{self.partition}: more came than the {self.total:,} bytes that the bucket has."
+            raise Transient(message, "Run the same command again.")
         self.file.write(data)
         self.done += len(data)
         if self.done - self.told >= _TOLD_BYTES or self.done == self.total:
