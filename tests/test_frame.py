@@ -49,7 +49,7 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for partition in MONTHS:
         raw = fetch(resolve("sample"), partition, data_dir / "raw", sample_rows=ROWS)
         (data_dir / partition.stem).mkdir()
-        staged = stage(raw, YELLOW, data_dir / partition.stem, 0.05)
+        staged = stage(raw, YELLOW, data_dir / partition.stem)
         DuckDB(str(data_dir / "nyctaxi.duckdb")).replace("yellow_taxi_data", YELLOW, staged, "run")
         path = data_dir / f"{partition.stem}.parquet"
         staged_parquet(staged, path, {})

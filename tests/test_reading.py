@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nyctaxi_etl import csvfile
-from nyctaxi_etl.datasets import FHV, FHVHV, GREEN, YELLOW
+from nyctaxi_etl.datasets import ESSENTIAL, FHV, FHVHV, GREEN, SIGNS, YELLOW
 from nyctaxi_etl.errors import CorruptFile, NycTaxiError, QualityError, SchemaDrift
 from nyctaxi_etl.reading import open_trips
 from support.published import csv_file, stage_csv, stage_file, stage_parquet
@@ -23,6 +23,7 @@ from support.published import csv_file, stage_csv, stage_file, stage_parquet
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from nyctaxi_etl.model import Color
     from nyctaxi_etl.schema import Column, Dataset
 
 SLOW = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -95,8 +96,9 @@ CELLS: dict[str, st.SearchStrategy[Cell]] = {
 
 
 @st.composite
-def _names(draw: st.DrawFn, column: Column) -> str:
-    name = draw(st.sampled_from((column.name, *column.aliases)))
+def _names(draw: st.DrawFn, column: Column, color: Color) -> str:
+    foreign = {name for other, names in SIGNS.items() if other != color for name in names} - {*SIGNS[color]}
+    name = draw(st.sampled_from([name for name in (column.name, *column.aliases) if name not in foreign]))
     name = draw(st.sampled_from([name, name.upper(), name.title()])).replace("_", draw(st.sampled_from(["_", "", " "])))
     return draw(st.sampled_from(["{}", " {}", "{} ", '"{}"'])).format(name)
 
@@ -167,12 +169,13 @@ class File(NamedTuple):
 @st.composite
 def _files(draw: st.DrawFn) -> File:
     dataset = draw(st.sampled_from([YELLOW, GREEN, FHV, FHVHV]))
-    required = [column for column in dataset.columns if column.required]
-    others = [column for column in dataset.columns if not column.required]
+    essential = ESSENTIAL.get(dataset.color, ())
+    required = [column for column in dataset.columns if column.required or column.name in essential]
+    others = [column for column in dataset.columns if column not in required]
     picked = draw(st.lists(st.sampled_from(others), min_size=1, max_size=6, unique_by=lambda column: column.name))
     columns: list[Column | None] = draw(st.permutations([*required, *picked, *draw(st.sampled_from([[], [None]]))]))
     before, after = (draw(st.lists(st.sampled_from([b"", b" "]), max_size=2)) for _ in range(2))
-    header = ",".join(draw(_names(column)) if column else "mystery" for column in columns).encode()
+    header = ",".join(draw(_names(column, dataset.color)) if column else "mystery" for column in columns).encode()
     lines = draw(st.lists(_line(columns), max_size=25))
     every = [*before, header, *after, *(line.raw for line in lines)]
     ends = [draw(st.sampled_from([b"\n", b"\r\n"])) for _ in range(2)]

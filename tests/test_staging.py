@@ -18,7 +18,7 @@ from nyctaxi_etl.errors import SchemaDrift
 from nyctaxi_etl.model import Partition
 from nyctaxi_etl.progress import Event, listening
 from nyctaxi_etl.stagefile import batches
-from nyctaxi_etl.staging import keep_rejects, stage, workplace
+from nyctaxi_etl.staging import Limits, keep_rejects, stage, workplace
 from support.published import JANUARY, csv_file, raw_file, rejects_in
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def _stage(folder: Path, counts: list[str], max_unparsable: float = 1.0) -> Stag
     """Stage rows of these passenger counts; each has its line as its distance."""
     rows = "".join(f"{TIME},{count},{line}\n" for line, count in enumerate(counts, start=2))
     path = csv_file(folder, f"pickup_datetime,passenger_count,trip_distance\n{rows}", YELLOW)
-    return stage(raw_file(path, TRIPS), YELLOW, folder / "work", max_unparsable)
+    return stage(raw_file(path, TRIPS), YELLOW, folder / "work", Limits(max_unparsable))
 
 
 @pytest.fixture
@@ -160,10 +160,10 @@ import sys
 from pathlib import Path
 from nyctaxi_etl.datasets import YELLOW
 from nyctaxi_etl.model import Month, Partition
-from nyctaxi_etl.staging import stage
+from nyctaxi_etl.staging import Limits, stage
 from support.published import raw_file
 path = Path({str(path)!r})
-staged = stage(raw_file(path, Partition(YELLOW.color, Month(2019, 1))), YELLOW, path.parent, 1.0)
+staged = stage(raw_file(path, Partition(YELLOW.color, Month(2019, 1))), YELLOW, path.parent, Limits(1.0))
 print(staged.rows_rejected, "pandas" in sys.modules)
 """
     places = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nyctaxi_etl.datasets import DATASETS, FHV, FHVHV, GREEN, YELLOW, ZONES
+from nyctaxi_etl.datasets import DATASETS, ESSENTIAL, FHV, FHVHV, GREEN, YELLOW, ZONES
 from nyctaxi_etl.errors import SchemaDrift
 from nyctaxi_etl.layout import Rows
 from nyctaxi_etl.model import Month
@@ -41,13 +41,15 @@ START = datetime(2019, 1, 5, 10)  # noqa: DTZ001 - published without a zone
 
 def _csv(dataset: Dataset, name: str, *values: str, **options: Any) -> Outcome:
     """Stage rows with a pickup time and one column of these published values."""
-    rows = "".join(f"{TIME},{value}\n" for value in values)
-    return stage_csv(f"pickup_datetime,{name}\n{rows}", dataset, **options)
+    essential = "".join(f",{column}" for column in ESSENTIAL.get(dataset.color, ()))
+    rows = "".join(f"{TIME},{value}{',' if essential else ''}\n" for value in values)
+    return stage_csv(f"pickup_datetime,{name}{essential}\n{rows}", dataset, **options)
 
 
 def _parquet(dataset: Dataset, name: str, values: pa.Array) -> Outcome:
     """Stage a Parquet file with a pickup time and one column."""
-    return stage_parquet({"pickup_datetime": pa.array([START] * len(values)), name: values}, dataset)
+    essential = {column: pa.nulls(len(values)) for column in ESSENTIAL.get(dataset.color, ())}
+    return stage_parquet({"pickup_datetime": pa.array([START] * len(values)), name: values, **essential}, dataset)
 
 
 def _rows(count: int, columns: dict[str, list[pa.Array]]) -> Rows:

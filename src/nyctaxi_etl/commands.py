@@ -49,6 +49,7 @@ def job_of(command: Command, settings: Settings, run_id: str) -> Job:
         sample_rows=settings.sample_rows,
         max_unparsable=settings.max_unparsable,
         min_speed=settings.min_speed,
+        max_outside_month=settings.max_outside_month,
         lake=lake,
         mode=settings.mode if command != "ingest" else Job.mode,
         raw=settings.raw,

@@ -87,6 +87,9 @@ class Settings(Manner):
     max_unparsable: Annotated[float, Field(ge=0, le=1)] = Field(
         0.05, description="Share of rows that may be unparsable before a month fails, 0 to 1."
     )
+    max_outside_month: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5, description="Share of pickups that may be outside the file's month before it is refused, 0 to 1."
+    )
     gcs_chunk_mb: Annotated[int, Field(ge=1, le=1024)] = Field(
         8, description="MiB that are sent to a bucket in one request, and at most sent again after a break."
     )

@@ -236,6 +236,26 @@ ZONES = (
     Column("service_zone", "text", about="Yellow Zone, Boro Zone, Airports, EWR or N/A (which is text)."),
 )
 
+_METERED = ("passenger_count", "payment_type", "store_and_fwd_flag", "total_amount")
+# By these published names a file is known as one of its colour: those that don't list a name were never published
+# with it. People's copies with canonical names have few of them.
+SIGNS: Mapping[Color, tuple[str, ...]] = {
+    Color.YELLOW: (
+        *("tpep_pickup_datetime", "tpep_dropoff_datetime"),
+        *("Trip_Pickup_DateTime", "Trip_Dropoff_DateTime"),  # 2009
+        "surcharge",  # to 2014, then extra
+        *_METERED,
+    ),
+    Color.GREEN: ("lpep_pickup_datetime", "lpep_dropoff_datetime", "trip_type", "ehail_fee", *_METERED),
+    Color.FHV: ("dispatching_base_num", "Dispatching_base_number", "affiliated_base_number"),
+    Color.FHVHV: (
+        *("hvfhs_license_num", "dispatching_base_num", "originating_base_num", "on_scene_datetime"),
+        *("base_passenger_fare", "driver_pay", "access_a_ride_flag"),
+    ),
+}
+# What every file of a colour has, under whatever other names: without the licence it is a month of fhv.
+ESSENTIAL: Mapping[Color, tuple[str, ...]] = {Color.FHVHV: ("hvfhs_license_num",)}
+
 DATASETS: Mapping[Color, Dataset] = {dataset.color: dataset for dataset in (YELLOW, GREEN, FHV, FHVHV)}
 FIRST_MONTHS: Mapping[Color, Month] = {color: dataset.first_month for color, dataset in DATASETS.items()}
 # The largest file of a month that was ever published: fhvhv 2019-03, some 583 MB (23.9 million rows), as the TLC's

@@ -7,6 +7,7 @@
     ├── Transient           a connection broke or a server was busy: trying again helps
     ├── CorruptFile         the bytes are not what they say they are
     ├── SchemaDrift         the file is whole, but it is not the layout of its colour
+    ├── WrongFile           the file is whole, but of another month or colour than its name says
     ├── QualityError        rows were not conserved
     ├── WarehouseError      the warehouse refused, or holds something that is not ours
     ├── LakeError           the lake refused
@@ -79,6 +80,10 @@ class CorruptFile(NycTaxiError):  # noqa: N818 - as above
 
 class SchemaDrift(NycTaxiError):  # noqa: N818 - as above
     """The file is whole, but its columns or values are not those of its colour."""
+
+
+class WrongFile(NycTaxiError):  # noqa: N818 - as above
+    """The file is whole, but of another month or colour than its name says."""
 
 
 class QualityError(NycTaxiError):

@@ -73,6 +73,7 @@ class Job:
     sample_rows: int = 50_000
     max_unparsable: float = 0.05
     min_speed: int = FLOOR_BYTES
+    max_outside_month: float = 0.5
     lake: str = ""
     mode: Mode = Mode.ETL
     raw: bool = False
@@ -116,11 +117,12 @@ def extract(job: Job, partition: Partition) -> RawFile:
 def transform(job: Job, raw: RawFile, folder: Path) -> Staged:
     """Conform and clean the file into ``folder``: see ``staging.stage``. A damaged fetched copy is discarded."""
     from nyctaxi_etl.extract import discard
-    from nyctaxi_etl.staging import stage
+    from nyctaxi_etl.staging import Limits, stage
 
+    limits = Limits(job.max_unparsable, job.max_outside_month)
     try:
         with on_disk(raw.partition, folder):
-            return stage(raw, job.dataset_of(raw.partition.color), folder, job.max_unparsable)
+            return stage(raw, job.dataset_of(raw.partition.color), folder, limits)
     except CorruptFile:
         discard(raw)
         raise
@@ -128,13 +130,14 @@ def transform(job: Job, raw: RawFile, folder: Path) -> Staged:
 
 def transform_live(job: Job, raw: RawFile, folder: Path) -> Stage:
     """Open the file, to be conformed and cleaned while it is loaded: see ``staging.LiveStage``."""
-    from nyctaxi_etl.staging import LiveStage, keep_rejects
+    from nyctaxi_etl.staging import Limits, LiveStage, keep_rejects
 
     def keep(live: LiveStage) -> None:
         keep_rejects(live, job.data_dir / "rejects")
 
     tell(Event(raw.partition, "transform"))
-    return LiveStage(raw, job.dataset_of(raw.partition.color), folder, job.max_unparsable, keep)
+    limits = Limits(job.max_unparsable, job.max_outside_month)
+    return LiveStage(raw, job.dataset_of(raw.partition.color), folder, limits, keep)
 
 
 def load(job: Job, staged: Stage, open_warehouse: Callable[[Job], Warehouse]) -> int:

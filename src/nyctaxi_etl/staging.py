@@ -12,11 +12,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISDIR
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
 from nyctaxi_etl.errors import QualityError, SchemaDrift
+from nyctaxi_etl.identity import MAX_OUTSIDE_MONTH, Pickups, check_names, check_pickups
 from nyctaxi_etl.model import Staged
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.reading import open_trips
@@ -36,11 +37,20 @@ if TYPE_CHECKING:
 
 # Parsing releases the interpreter, so two threads keep two cores busy; more only hold more blocks in memory.
 THREADS = 2
-MAX_UNPARSABLE = 0.05
 # A file of which half can't be parsed after so many rows is not read to its end.
 _HOPELESS_ROWS = 50_000
 _HOPELESS_SHARE = 0.5
 _STALE_SECONDS = 24 * 3600
+
+
+class Limits(NamedTuple):
+    """What a month may have before it is refused: shares of its rows, and of its pickups, from 0 to 1."""
+
+    unparsable: float = 0.05
+    outside_month: float = MAX_OUTSIDE_MONTH
+
+
+_LIMITS = Limits()
 
 
 @dataclass
@@ -53,6 +63,7 @@ class Tally:
     unparsable: int = 0
     flags: Counter[str] = field(default_factory=Counter)
     first_fault: str = ""
+    pickups: Pickups = field(default_factory=Pickups)
 
     def add(self, cleaned: Cleaned) -> None:
         """Count a block."""
@@ -61,6 +72,7 @@ class Tally:
         self.rejected += cleaned.rejects.num_rows
         self.unparsable += cleaned.unparsable
         self.flags += cleaned.flags
+        self.pickups = self.pickups.plus(cleaned.pickups)
         if cleaned.fault and not self.first_fault:
             self.first_fault = f"line {cleaned.fault.line}: {cleaned.fault.reason}"
 
@@ -79,18 +91,23 @@ class LiveStage:
         raw: RawFile,
         dataset: Dataset,
         folder: Path,
-        max_unparsable: float = MAX_UNPARSABLE,
+        limits: Limits = _LIMITS,
         at_end: Callable[[LiveStage], object] = bool,
     ) -> None:
-        """Open the file: ``CorruptFile`` for bytes of another kind, ``SchemaDrift`` without a required column."""
+        """Open the file.
+
+        Raises ``CorruptFile`` for bytes of another kind, ``SchemaDrift`` without a required column, ``WrongFile`` for
+        another colour's names.
+        """
         use_frugal_memory()
         self.raw = raw
         self.dataset_version = dataset.version
         self.rules = dataset.rules_id
         self._file = open_trips(raw.path, dataset.columns)
+        check_names(self._file.layout.names, raw.partition, raw.path.name)
         self._dataset = dataset
         self._rejects = folder / f"{raw.partition.stem}.rejects.parquet"
-        self._max_unparsable = max_unparsable
+        self._limits = limits
         self._at_end = at_end
         self._tally = Tally()
 
@@ -142,8 +159,8 @@ class LiveStage:
     def flow(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows to load, from the first; at the end the counts are checked.
 
-        Raises ``CorruptFile`` for damaged bytes, ``SchemaDrift`` when too many rows can't be parsed, ``QualityError``
-        for a file without rows.
+        Raises ``CorruptFile`` for damaged bytes, ``SchemaDrift`` when too many rows can't be parsed, ``WrongFile`` when
+        too many pickups are of other months, ``QualityError`` for a file without rows.
         """
         self._tally = tally = Tally()
         names = self.schema.names
@@ -157,13 +174,14 @@ class LiveStage:
                 if tally.unparsable > _HOPELESS_ROWS:
                     _check(tally, self.raw, _HOPELESS_SHARE)
                 yield cleaned.batch.select(names)
-        _check(tally, self.raw, self._max_unparsable)
+        _check(tally, self.raw, self._limits.unparsable)
+        check_pickups(tally.pickups, self.partition, self.raw.path.name, self._limits.outside_month)
         self._at_end(self)
 
 
-def stage(raw: RawFile, dataset: Dataset, folder: Path, max_unparsable: float = MAX_UNPARSABLE) -> Staged:
+def stage(raw: RawFile, dataset: Dataset, folder: Path, limits: Limits = _LIMITS) -> Staged:
     """Write ``raw``'s rows, conformed and cleaned as ``LiveStage`` does, to Arrow IPC in ``folder``."""
-    live = LiveStage(raw, dataset, folder, max_unparsable)
+    live = LiveStage(raw, dataset, folder, limits)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{raw.partition.stem}.arrow"
     with writing(path, live.columns) as write_rows:

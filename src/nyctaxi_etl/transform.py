@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from nyctaxi_etl.arrays import array, numbers_in, scalar
 from nyctaxi_etl.casts import Converted, arrow_type, blank, certain, convert, count, either
+from nyctaxi_etl.identity import Pickups, count_pickups
 from nyctaxi_etl.layout import Reject, shown
 from nyctaxi_etl.rejects import in_order, none_rejected, rejected
 from nyctaxi_etl.stagefile import arrow_schema
@@ -35,6 +36,7 @@ class Cleaned:
     unparsable: int
     fault: Reject | None
     flags: Counter[str]
+    pickups: Pickups
 
     @property
     def read(self) -> int:
@@ -69,7 +71,7 @@ def clean(rows: Rows, dataset: Dataset, month: Month) -> Cleaned:
             flags[rule.name] += count(matches(rule.predicate, kept, month))
     unparsable = in_order([_misfits(rows, faults, bad), rows.broken])
     rejects = in_order([unparsable, *_dropped(rows, drops, bad)])
-    return Cleaned(kept, rejects, unparsable.num_rows, _first(unparsable), +flags)
+    return Cleaned(kept, rejects, unparsable.num_rows, _first(unparsable), +flags, count_pickups(batch, month))
 
 
 def matches(predicate: Predicate, batch: pa.RecordBatch, month: Month) -> pa.Array:

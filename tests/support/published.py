@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from nyctaxi_etl.layout import Reject
 from nyctaxi_etl.model import Month, Partition, RawFile, Staged
 from nyctaxi_etl.stagefile import arrow_schema, batches, schema_of
-from nyctaxi_etl.staging import stage
+from nyctaxi_etl.staging import Limits, stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,10 +44,14 @@ def raw_file(path: Path, partition: Partition) -> RawFile:
     return RawFile(partition, path, "folder", str(path), "", "", found.st_size, "0" * 64, found.st_mtime_ns)
 
 
-def stage_file(path: Path, dataset: Dataset, month: Month = JANUARY, *, max_unparsable: float = 1.0) -> Outcome:
-    """Stage a file and read back what came of it; by default any share of its rows may be unparsable."""
+def stage_file(
+    path: Path, dataset: Dataset, month: Month = JANUARY, *, max_unparsable: float = 1.0, max_outside: float = 1.0
+) -> Outcome:
+    """Stage a file and read back what came of it; by default any share may be unparsable, or outside the month."""
     with tempfile.TemporaryDirectory() as name:
-        staged = stage(raw_file(path, Partition(dataset.color, month)), dataset, Path(name), max_unparsable)
+        staged = stage(
+            raw_file(path, Partition(dataset.color, month)), dataset, Path(name), Limits(max_unparsable, max_outside)
+        )
         table = _complete(pa.Table.from_batches(batches(staged), schema=schema_of(staged)), dataset)
         return Outcome(staged, table, rejects_in(staged.rejects))
 
@@ -68,12 +72,17 @@ def rejects_in(path: Path | None) -> list[Reject]:
 
 
 def stage_csv(
-    content: bytes | str, dataset: Dataset, month: Month = JANUARY, *, max_unparsable: float = 1.0
+    content: bytes | str,
+    dataset: Dataset,
+    month: Month = JANUARY,
+    *,
+    max_unparsable: float = 1.0,
+    max_outside: float = 1.0,
 ) -> Outcome:
     """Stage a CSV file of this content."""
     with tempfile.TemporaryDirectory() as folder:
         path = csv_file(Path(folder), content, dataset, month)
-        return stage_file(path, dataset, month, max_unparsable=max_unparsable)
+        return stage_file(path, dataset, month, max_unparsable=max_unparsable, max_outside=max_outside)
 
 
 def csv_file(
