@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -193,3 +194,57 @@ def test_the_least_limit_is_taken(limit: int, monkeypatch: pytest.MonkeyPatch) -
     """And so is none."""
     monkeypatch.setenv("NYCTAXI_BIGQUERY_MAX_BYTES", str(limit))
     assert config.settings().bigquery_max_bytes == limit
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "said"),
+    [
+        (f"{SECRET} #b", SECRET, "follows a blank and #"),
+        (f" #{SECRET}", "", "follows a blank and #"),
+        (f"{SECRET}${{HOME}}x", f"{SECRET}/homex", r"\$\{...\} is replaced"),
+        (f"'{SECRET}${{HOME}}x'", f"{SECRET}/homex", r"\$\{...\} is replaced"),
+        (f'"{SECRET}"', SECRET, "double quotes around it"),
+        (f"{SECRET} ", SECRET, "blanks at its end"),
+        (f"'{SECRET}\nNYCTAXI_TABLE=o'", f"{SECRET}\nNYCTAXI_TABLE=o", "closing quotation mark is on a later line"),
+    ],
+)
+def test_what_is_read_otherwise_is_told(
+    written: str, read: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A warning names the setting, its line and the way to write it, and never its value."""
+    monkeypatch.setenv("HOME", "/home")
+    (tmp_path / ".env").write_text(f"# ours\nNYCTAXI_POSTGRES_PASSWORD={written}\n")
+    assert config.settings().postgres_password.get_secret_value() == read
+    (warning,) = config.warnings()
+    assert re.search(rf"^NYCTAXI_POSTGRES_PASSWORD in \.env, line 2: .*{said}", warning)
+    assert SECRET not in warning
+
+
+@pytest.mark.parametrize("written", [f"'{SECRET}", f"'it's {SECRET}'", f'"{SECRET}'])
+def test_what_can_not_be_read_is_refused(written: str, tmp_path: Path) -> None:
+    """An open quotation mark loses the setting: a default in its place would be the wrong one."""
+    (tmp_path / ".env").write_text(f"NYCTAXI_POSTGRES_PASSWORD={written}\n")
+    with pytest.raises(UsageError, match=r"^NYCTAXI_POSTGRES_PASSWORD in \.env, line 1: it can't be read") as caught:
+        config.settings()
+    assert SECRET not in caught.value.message + caught.value.hint
+
+
+def test_what_is_read_as_it_stands_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quoted on purpose, plain, empty, no text, another program's, or overruled by the environment."""
+    (tmp_path / ".env").write_text(
+        "NYCTAXI_POSTGRES_PASSWORD='a #b \"c\" $x'\nexport NYCTAXI_TO=duckdb\nNYCTAXI_TABLE = a#b\r\nNYCTAXI_LAKE=\n"
+        'NYCTAXI_JOBS=3 # three\nOTHER="x"\nNYCTAXI_SOURCE="sample"\n'
+    )
+    monkeypatch.setenv("nyctaxi_source", "tlc")
+    assert config.settings().postgres_password.get_secret_value() == 'a #b "c" $x'
+    assert config.settings().source == "tlc"
+    assert config.warnings() == ()
+
+
+@pytest.mark.parametrize("password", ["a #b", "'x", '"q"', "trailing ", "it's", "back\\slash\\\\", " #", "$HOME", "é€"])
+def test_the_way_to_write_it_is_true(password: str, tmp_path: Path) -> None:
+    """In single quotes, with backslashes as the warning says, a value is read as it is."""
+    quoted = password.replace("\\", "\\\\").replace("'", "\\'")
+    (tmp_path / ".env").write_text(f"NYCTAXI_POSTGRES_PASSWORD='{quoted}'\n", encoding="utf-8")
+    assert config.settings().postgres_password.get_secret_value() == password
+    assert config.warnings() == ()

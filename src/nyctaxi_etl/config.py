@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from nyctaxi_etl.dotenvfile import readings
 from nyctaxi_etl.errors import UsageError
 from nyctaxi_etl.model import Mode
 from nyctaxi_etl.pace import FLOOR_BYTES
@@ -22,6 +23,8 @@ from nyctaxi_etl.sources import DATATALKS_URL, TLC_URL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from nyctaxi_etl.dotenvfile import Reading
 
 # Where a user may have decided on Prefect's telemetry: the environment, or a file that Prefect reads.
 _TELEMETRY = "analytics_enabled"
@@ -119,7 +122,8 @@ class Settings(Manner):
 def settings() -> Settings:
     """Read the settings. Raises ``UsageError`` naming each wrong one, never its value."""
     try:
-        return Settings()
+        found = Settings()
+        lost = [str(reading) for reading in _readings() if reading.lost]
     except ValidationError as error:
         wrong = "; ".join(
             f"NYCTAXI_{'_'.join(map(str, e['loc'])).upper().removeprefix('NYCTAXI_')}: {e['msg']}"
@@ -130,6 +134,26 @@ def settings() -> Settings:
     except (OSError, UnicodeDecodeError) as error:
         message = f".env can't be read: {getattr(error, 'reason', '') or getattr(error, 'strerror', '')}."
         raise UsageError(message, "It has a line NAME=value for each setting, in UTF-8.") from None
+    if lost:
+        raise UsageError(lost[0], "Or set it in the environment, which is always taken as it is.")
+    return found
+
+
+def warnings() -> tuple[str, ...]:
+    """Return which settings in ``.env`` are read otherwise than they stand there, and how to write them."""
+    return tuple(str(reading) for reading in _readings() if not reading.lost)
+
+
+def _readings() -> tuple[Reading, ...]:
+    """Look at the texts in ``.env`` that count: other settings can't be misread unnoticed, and the environment wins."""
+    file = Path(str(Settings.model_config["env_file"]))
+    texts = {
+        f"NYCTAXI_{name.upper()}"
+        for name, field in Settings.model_fields.items()
+        if field.annotation in {str, Path, SecretStr}
+    }
+    counting = texts - {name.upper() for name, value in os.environ.items() if value}
+    return readings(file.read_text("utf-8"), counting) if file.is_file() else ()
 
 
 def manner() -> Manner:

@@ -30,6 +30,8 @@ def door(command: str, given: dict[str, Any]) -> Iterator[Settings]:
     found: Settings | None = None
     try:
         found = config.settings()
+        for warning in config.warnings():
+            console.say_note(f"Warning: {warning}")
         yield found.model_copy(update=given)
     except (typer.Exit, typer.Abort):
         raise
