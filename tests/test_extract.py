@@ -27,7 +27,7 @@ import pytest
 import stamina
 import stamina.instrumentation
 
-from nyctaxi_etl import download, extract, pace, retrying, sources, zones
+from nyctaxi_etl import download, extract, limits, pace, retrying, sources, zones
 from nyctaxi_etl.download import ATTEMPTS, Want
 from nyctaxi_etl.errors import Blocked, CorruptFile, NotPublished, NycTaxiError, Transient, UsageError
 from nyctaxi_etl.extract import discard, fetch
@@ -889,6 +889,15 @@ def test_a_corrupt_file_is_refused(site: Site, into: Path, key: str, damage: obj
         fetch(_source(site, key), JANUARY, into)
     assert Path(key).name in caught.value.message
     assert f"{site.url}/{key}" in caught.value.message
+    assert _left(into) == []
+
+
+def test_gzip_that_swells_without_end_is_refused(site: Site, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small file that unzips to more than any month is not decoded to its last byte."""
+    _publish(site.folder / GZIP, gzip.compress(bytes(3 << 20)))
+    monkeypatch.setattr(limits, "UNZIPPED_BYTES", 1 << 20)
+    with pytest.raises(CorruptFile, match="unzips to more than 32 times its"):
+        fetch(_source(site, GZIP), JANUARY, into)
     assert _left(into) == []
 
 

@@ -142,7 +142,7 @@ ODD_LINES = [
 ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.sampled_from(ODD_LINES), min_size=1, max_size=8))
 @example(ODD_LINES)
 def test_a_line_means_the_same_alone_and_beside_others(odd: list[str]) -> None:
@@ -215,8 +215,17 @@ def test_what_gzip_swells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         stage_file(path, YELLOW)
     monkeypatch.setattr(limits, "UNZIPPED_BYTES", 10_000_000)
     monkeypatch.setattr(limits, "ROWS", 1_000)
-    with pytest.raises(CorruptFile, match="has more rows than its"):
+    with pytest.raises(CorruptFile, match="a file of more rows than its"):
         stage_file(path, YELLOW)
+
+
+def test_parquet_of_more_rows_than_bytes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A month of Parquet that says one thing a million times is refused before its rows fill the disk."""
+    columns = {"pickup_datetime": pa.nulls(100_000, pa.timestamp("us"))}
+    assert stage_parquet(columns, FHV).staged.rows_loaded == 100_000
+    monkeypatch.setattr(limits, "ROWS", 10_000)
+    with pytest.raises(CorruptFile, match="a file of more rows than its"):
+        stage_parquet(columns, FHV)
 
 
 def test_many_short_lines_are_several_blocks(tmp_path: Path) -> None:

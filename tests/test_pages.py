@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from nyctaxi_etl.errors import CorruptFile
-from nyctaxi_etl.pages import BATCH_ROWS, open_published, rows_at_once
+from nyctaxi_etl.limits import BATCH_ROWS
+from nyctaxi_etl.pages import open_published, rows_at_once
 
 if TYPE_CHECKING:
     from pathlib import Path

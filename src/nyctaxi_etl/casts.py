@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from nyctaxi_etl.arrays import array as array_of
 from nyctaxi_etl.arrays import scalar
 from nyctaxi_etl.errors import SchemaDrift
+from nyctaxi_etl.limits import TEXT_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from nyctaxi_etl.schema import Column
 
 _NULL_WORDS = ("", "nan", "null")
-# The longest published texts are base numbers of ten characters; one long word said a million times would fill a disk.
-_LONGEST_TEXT = 1_000
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 # What Arrow casts to a double, and to a time: it says of a whole column only that one of its values doesn't cast.
 _NUMERAL = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf(inity)?|nan(\(\w*\))?))$"
@@ -146,7 +145,7 @@ def _mapped(array: pa.Array, column: Column, read: Callable[[str, Column], str |
 
 def _text(word: str, _column: Column) -> str | None:
     """Return the word itself, unless it is no word, or holds what Postgres can't store."""
-    return None if "\x00" in word or len(word) > _LONGEST_TEXT else word
+    return None if "\x00" in word or len(word) > TEXT_CHARACTERS else word
 
 
 def _flag(word: str, column: Column) -> str | None:

@@ -21,6 +21,7 @@ from nyctaxi_etl.answer import is_sendable
 from nyctaxi_etl.datasets import FIRST_MONTHS
 from nyctaxi_etl.download import Want, blocked_by_page, connect, download, drop
 from nyctaxi_etl.errors import CorruptFile, NotPublished, NycTaxiError, Transient, UsageError
+from nyctaxi_etl.limits import swelling
 from nyctaxi_etl.model import RawFile
 from nyctaxi_etl.pace import FLOOR_BYTES
 from nyctaxi_etl.progress import Event, tell
@@ -254,10 +255,13 @@ def _gzip_fault(path: Path) -> str:
     from isal import igzip, isal_zlib
 
     block = bytearray(READ_BYTES)
+    size, unzipped = path.stat().st_size, 0
     try:
         with igzip.IGzipFile(path, "rb") as file:
-            while file.readinto(block):
-                pass
+            while count := file.readinto(block):
+                unzipped += count
+                if fault := swelling(size, unzipped):
+                    return fault
     except (EOFError, igzip.BadGzipFile, isal_zlib.error) as error:  # type: ignore[misc]  # nor know a class
         return f"a damaged gzip file ({error})"
     return ""

@@ -31,17 +31,31 @@ REJECTS_BYTES = 8 << 20
 # gzip makes CSV of trips a tenth at best, and can make zeros a thousandth. Small files may: somebody tries something.
 UNZIPPED_RATIO = 32
 UNZIPPED_BYTES = 256 << 20
+# A text is a base number of ten characters; one long word said a million times would fill a disk.
+TEXT_CHARACTERS = 1_000
+# Writers of Parquet make pages of a mebibyte, dictionaries too; some put a whole row group into one, 20 MB of times.
+PAGE_BYTES = 64 << 20
+# What a batch of Parquet may take when it is unpacked: rows of 25 columns take 13 MB a batch.
+BATCH_BYTES = 64 << 20
+BATCH_ROWS = 1 << 16
+# A column of a row group takes 150 bytes in the footer; the largest published months have 24 groups of 24.
+FOOTER_BYTES = 4 << 20
 # The most frugal published months take 2.8 bytes a row (fhv of 2015 in Parquet) and 12 (in gzipped CSV).
 ROWS_PER_BYTE = 1
 ROWS = 4_000_000
 
 
+def swelling(size: int, unzipped: int, rows: int = 0) -> str:
+    """Say what no file of ``size`` bytes has unpacked to so far, if it has."""
+    if unzipped > max(UNZIPPED_BYTES, UNZIPPED_RATIO * size):
+        return f"a file that unzips to more than {UNZIPPED_RATIO} times its {size:,} bytes, as no month does"
+    if rows > max(ROWS, ROWS_PER_BYTE * size):
+        return f"a file of more rows than its {size:,} bytes, as no month is"
+    return ""
+
+
 def refuse_what_swells(path: Path, size: int, unzipped: int, rows: int) -> None:
     """Raise ``CorruptFile`` if a file of ``size`` bytes has unpacked to more than any real one does."""
-    if unzipped > max(UNZIPPED_BYTES, UNZIPPED_RATIO * size):
-        message = f"{path.name} unzips to more than {UNZIPPED_RATIO} times its {size:,} bytes: no month does."
-    elif rows > max(ROWS, ROWS_PER_BYTE * size):
-        message = f"{path.name} has more rows than its {size:,} bytes: no month does."
-    else:
-        return
-    raise CorruptFile(message, "Look at what its source holds, and fetch it again.")
+    if fault := swelling(size, unzipped, rows):
+        message = f"{path.name} is {fault}."
+        raise CorruptFile(message, "Look at what its source holds, and fetch it again.")

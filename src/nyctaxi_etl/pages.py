@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import pyarrow.parquet as pq
 
 from nyctaxi_etl.errors import CorruptFile
+from nyctaxi_etl.limits import BATCH_BYTES, BATCH_ROWS, FOOTER_BYTES, PAGE_BYTES
 from nyctaxi_etl.thrift import Reader
 
 if TYPE_CHECKING:
@@ -22,15 +23,8 @@ if TYPE_CHECKING:
 
     from nyctaxi_etl.thrift import Fields, Value
 
-# Writers make pages of a mebibyte, and dictionaries of as much; some put a whole row group into one, 20 MB of times.
-PAGE_BYTES = 64 << 20
-# What a batch of rows may take when it is unpacked: rows of 25 columns take 13 MB a batch.
-BATCH_BYTES = 64 << 20
-BATCH_ROWS = 1 << 16
 # What is read ahead of one column.
 _READ_AHEAD_BYTES = 1 << 20
-# A column of a row group takes 150 bytes in the footer; the largest published months have 24 groups of 24.
-FOOTER_BYTES = 4 << 20
 # A page's header takes some 30 bytes, with the extremes of short values less than 200.
 _HEADER_BYTES = (512, 1 << 20)
 _MAGIC = b"PAR1"

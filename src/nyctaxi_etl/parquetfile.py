@@ -16,7 +16,8 @@ from nyctaxi_etl.arrays import from_numbers
 from nyctaxi_etl.casts import plain
 from nyctaxi_etl.errors import CorruptFile
 from nyctaxi_etl.layout import Block, Rows, find_layout, refuse_other_kinds, shown
-from nyctaxi_etl.pages import BATCH_BYTES, open_published, rows_at_once
+from nyctaxi_etl.limits import BATCH_BYTES, refuse_what_swells
+from nyctaxi_etl.pages import open_published, rows_at_once
 from nyctaxi_etl.rejects import as_text, none_rejected
 
 if TYPE_CHECKING:
@@ -52,12 +53,15 @@ class ParquetFile:
     def blocks(self) -> Iterator[Block]:
         """Yield the file's rows in order, only the columns that mean something."""
         first = 1
+        size = self.path.stat().st_size
         with _opened(self.path) as file:
+            refuse_what_swells(self.path, size, 0, file.metadata.num_rows)
             batches = file.iter_batches(rows_at_once(self.path), columns=list(self._known))
             while (batch := _next(batches, self.path)) is not None:
                 for part in _parts(_plain(batch), self.path):
                     yield Block(first, part)
                     first += part.num_rows
+                refuse_what_swells(self.path, size, 0, first)
 
     def parse(self, block: Block) -> Rows:
         """Sort a batch's columns by what they mean."""
