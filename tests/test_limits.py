@@ -338,3 +338,32 @@ def test_times_of_another_unit_that_overflow_are_marked_at_once() -> None:
             result = convert(values, column)
         assert result.bad is not None
         assert result.bad.to_pylist() == [False, True, True] * 1_000
+
+
+@pytest.mark.parametrize("name", ["tpep_pickup_datetime", "store_and_fwd_flag", "request_source"])
+def test_one_long_text_said_often_takes_no_memory(tmp_path: Path, name: str) -> None:
+    """A kilobyte of Parquet that says a mebibyte 5,000 times is set aside row by row, each cut and told so."""
+    rows, word = 5_000, "x" * (1 << 20)
+    said = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([word]))
+    times = pa.array([TIME] * rows)
+    path = tmp_path / "yellow_tripdata_2019-01.parquet"
+    pq.write_table(pa.table({"tpep_pickup_datetime": times, name: said} if name[0] != "t" else {name: said}), path)
+    assert path.stat().st_size < 200_000
+    outcome, megabytes = _peak(path)
+    loaded = rows if name == "store_and_fwd_flag" else 0  # a flag that means nothing is null, and counted
+    assert outcome == f"{rows} {loaded} {rows - loaded}"
+    assert megabytes < MEGABYTES
+
+
+def test_long_texts_take_no_memory(tmp_path: Path) -> None:
+    """Nor do texts of a mebibyte that are each written out, in pages that pack them to nothing."""
+    path = tmp_path / "yellow_tripdata_2019-01.parquet"
+    schema = pa.schema([("tpep_pickup_datetime", pa.string()), ("request_source", pa.string())])
+    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=False) as writer:
+        rows = pa.table([[TIME] * 20, ["x" * (1 << 20)] * 20], schema=schema)
+        for _ in range(40):
+            writer.write_table(rows)
+    assert path.stat().st_size < 200_000
+    outcome, megabytes = _peak(path)
+    assert outcome == "800 0 800"
+    assert megabytes < MEGABYTES

@@ -50,11 +50,11 @@ def convert(array: pa.Array, column: Column) -> Converted:
 
     Raises ``SchemaDrift`` if the whole column is of a type that can't mean this.
     """
-    if pa.types.is_dictionary(array.type) and not _is_text(array.type.value_type):
+    if pa.types.is_dictionary(array.type) and not is_text(array.type.value_type):
         array = array.dictionary_decode()
     if pa.types.is_null(array.type):
         return Converted(pa.nulls(len(array), arrow_type(column)))
-    if not _is_text(array.type):
+    if not is_text(array.type):
         return _read_unknown(_from_values(array, column), column)
     text, garbled = _decoded(array)
     converted = _read_unknown(_FROM_TEXT[column.type](text, column), column)
@@ -304,7 +304,8 @@ def _is_string(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind.value_type if pa.types.is_dictionary(kind) else kind))
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Tell whether a type, or that of a dictionary's words, is text, with its annotation or without."""
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
     return any(is_kind(value) for is_kind in _TEXT_KINDS)
 

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from nyctaxi_etl.arrays import array as array_of
 from nyctaxi_etl.arrays import from_numbers
-from nyctaxi_etl.casts import plain
+from nyctaxi_etl.casts import is_text, plain
 from nyctaxi_etl.errors import CorruptFile
 from nyctaxi_etl.layout import Block, Rows, find_layout, refuse_other_kinds, shown
-from nyctaxi_etl.limits import BATCH_BYTES, refuse_what_swells
+from nyctaxi_etl.limits import BATCH_BYTES, REJECT_BYTES, refuse_what_swells
 from nyctaxi_etl.pages import open_published, rows_at_once
 from nyctaxi_etl.rejects import as_text, none_rejected
 
@@ -74,7 +74,18 @@ class ParquetFile:
 
 
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([plain(column) for column in batch.columns], batch.schema.names)
+    return pa.RecordBatch.from_arrays([_cut(plain(column)) for column in batch.columns], batch.schema.names)
+
+
+def _cut(column: pa.Array) -> pa.Array:
+    """Cut texts that are too long to be a value to what is kept of a row that is set aside."""
+    if not pa.types.is_dictionary(column.type) or not is_text(column.type):
+        return column
+    words = column.dictionary
+    if not len(words) or pc.max(pc.binary_length(words)).as_py() <= REJECT_BYTES:
+        return column
+    texts = [None if word is None else as_text(word) for word in words.cast(pa.large_binary()).to_pylist()]
+    return pa.DictionaryArray.from_arrays(column.indices, array_of(texts, pa.string()))
 
 
 def _parts(batch: pa.RecordBatch, path: Path) -> Iterator[pa.RecordBatch]:
