@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Never
 
@@ -137,19 +136,15 @@ def test_a_workplace_is_gone_afterwards(tmp_path: Path) -> None:
     assert list((tmp_path / "staging").iterdir()) == []
 
 
-def test_workplaces_of_killed_processes_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was left a day ago is removed; what is younger may be at work, and what is gone is nobody's trouble."""
-    old, young, file = tmp_path / "old", tmp_path / "young", tmp_path / "file"
-    for folder in (old, young):
-        folder.mkdir()
-        (folder / "rows.arrow").touch()
-    file.touch()
-    for path in (old, file):
-        os.utime(path, (time.time() - 25 * 3600,) * 2)
-    found = [*tmp_path.iterdir(), tmp_path / "gone"]
-    monkeypatch.setattr(Path, "iterdir", lambda _folder: iter(found))
-    with workplace(tmp_path):
-        assert [path.exists() for path in (old, young, file)] == [False, True, True]
+def test_workplaces_of_killed_processes_are_swept(tmp_path: Path) -> None:
+    """What a killed process has left is gone when the next month begins; what is at work is not."""
+    code = "import os, sys; from pathlib import Path; from nyctaxi_etl.staging import workplace"
+    killed = f"{code}\nwith workplace(Path(sys.argv[1])) as f: (f / 'rows.arrow').touch(); os.kill(os.getpid(), 9)"
+    with workplace(tmp_path) as at_work:
+        subprocess.run([sys.executable, "-c", killed, tmp_path], check=False)
+        assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 2
+        with workplace(tmp_path) as folder:
+            assert {path for path in tmp_path.iterdir() if path.is_dir()} == {at_work, folder}
 
 
 def test_staging_needs_no_pandas(tmp_path: Path) -> None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
-import time
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from stat import S_ISDIR
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
+from nyctaxi_etl.claims import claimed, sweep
 from nyctaxi_etl.errors import QualityError, SchemaDrift
 from nyctaxi_etl.identity import MAX_OUTSIDE_MONTH, Pickups, check_names, check_pickups
 from nyctaxi_etl.model import Staged
@@ -28,6 +24,7 @@ from nyctaxi_etl.transform import Cleaned, clean
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from concurrent.futures import Future
+    from pathlib import Path
 
     from nyctaxi_etl.csvfile import CsvFile
     from nyctaxi_etl.layout import Block
@@ -40,7 +37,6 @@ THREADS = 2
 # A file of which half can't be parsed after so many rows is not read to its end.
 _HOPELESS_ROWS = 50_000
 _HOPELESS_SHARE = 0.5
-_STALE_SECONDS = 24 * 3600
 
 
 class Limits(NamedTuple):
@@ -209,32 +205,21 @@ def keep_rejects(staged: Staged | LiveStage, rejects: Path) -> Path | None:
         kept.unlink(missing_ok=True)
         return None
     kept.parent.mkdir(parents=True, exist_ok=True)
-    partial = kept.with_name(f"{kept.name}.{os.getpid()}.part")
-    shutil.copyfile(staged.rejects, partial)
-    partial.replace(kept)
+    sweep(kept.parent, f"{kept.name}.", ".part")
+    with claimed(kept.parent, f"{kept.name}.", ".part") as partial:
+        shutil.copyfile(staged.rejects, partial)
+        partial.replace(kept)
     return kept
 
 
 @contextmanager
 def workplace(parent: Path) -> Iterator[Path]:
-    """Give a folder of its own for one month, gone afterwards; sweep those that a killed process left a day ago."""
+    """Give a folder of its own for one month, gone afterwards; remove those that a killed process has left."""
     parent.mkdir(parents=True, exist_ok=True)
-    for left in parent.iterdir():
-        if _is_stale(left):
-            shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(dir=parent))
-    try:
+    sweep(parent)
+    with claimed(parent) as folder:
+        folder.mkdir()
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_stale(folder: Path) -> bool:
-    try:
-        found = folder.stat()
-    except FileNotFoundError:  # another process has just swept it, or is done with it
-        return False
-    return S_ISDIR(found.st_mode) and time.time() - found.st_mtime > _STALE_SECONDS
 
 
 def use_frugal_memory() -> None:

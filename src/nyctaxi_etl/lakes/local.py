@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from nyctaxi_etl.claims import claimed, sweep
 from nyctaxi_etl.errors import CorruptFile, NotPublished
 from nyctaxi_etl.lakes import on_disk
 from nyctaxi_etl.progress import Event, tell
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from nyctaxi_etl.model import Partition
 
-_STALE_SECONDS = 24 * 3600
 _FIELDS: Mapping[str, Callable[[Any], bool]] = {"bytes": is_count, "mtime_ns": is_count, "facts": is_texts}
 
 
@@ -55,14 +53,11 @@ class LocalLake:
         tell(Event(partition, "put", 0, total, "bytes"))
         with on_disk(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            _sweep(target)
-            part = target.with_name(f"{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-            try:
+            sweep(target.parent, f"{target.name}.", ".part")
+            with claimed(target.parent, f"{target.name}.", ".part") as part:
                 _copy(path, part)
                 noted = None if _carried(part) == dict(facts) else _note(part, facts)
                 part.replace(target)
-            finally:
-                part.unlink(missing_ok=True)
             _put_note(target, noted)
         tell(Event(partition, "put", total, total, "bytes"))
 
@@ -128,20 +123,12 @@ def _put_note(path: Path, note: str | None) -> None:
     if note is None:
         side.unlink(missing_ok=True)
         return
-    part = side.with_name(f"{side.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    part.write_text(note, encoding="utf-8")
-    part.replace(side)
+    with claimed(side.parent, f"{path.name}.json.", ".part") as part:
+        part.write_text(note, encoding="utf-8")
+        part.replace(side)
 
 
 def _copy(path: Path, part: Path) -> None:
     shutil.copyfile(path, part)
     with part.open("rb+") as file:
         os.fsync(file.fileno())
-
-
-def _sweep(target: Path) -> None:
-    """Remove what a killed process left a day ago or earlier."""
-    for left in target.parent.glob(f"{target.name}.*.part"):
-        with suppress(FileNotFoundError):
-            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-                left.unlink()

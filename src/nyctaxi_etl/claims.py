@@ -1,0 +1,108 @@
+"""Files and folders that a living process works on, told from those that a dead one has left.
+
+Beside each is a lock, ``.{name}.lock``, which the system itself gives back when its holder dies, however that dies. The
+name says where the holder runs: a folder may be shared by machines that don't see each other's locks.
+"""
+
+from __future__ import annotations
+
+import glob
+import secrets
+import shutil
+import socket
+import sqlite3
+import time
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# What another machine has left, or has no lock, is removed when it is so old.
+_STALE_SECONDS = 24 * 3600
+_LOCK = ".lock"
+# The same for all containers on a machine, whatever their host's name is; locks reach as far.
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+@contextmanager
+def claimed(parent: Path, prefix: str = "", suffix: str = "") -> Iterator[Path]:
+    """Give a path in ``parent`` that is this process' own, ``prefix`` and ``suffix`` around its name.
+
+    What is there in the end is removed.
+    """
+    host, boot = _here()
+    while True:
+        path = parent / f"{prefix}{host}~{boot}~{secrets.token_hex(6)}{suffix}"
+        lock = _lock_of(path)
+        with _locked(lock) as is_held:
+            if is_held is False or (is_held and not lock.exists()):
+                continue  # a sweep was quicker
+            try:
+                yield path
+            finally:
+                _remove(path)
+                lock.unlink(missing_ok=True)
+            return
+
+
+def sweep(parent: Path, prefix: str = "", suffix: str = "") -> None:
+    """Remove what processes that are no longer alive have left in ``parent`` under this prefix and suffix."""
+    pattern = f"{glob.escape(prefix)}*{glob.escape(suffix)}"
+    locked = {lock.name[1 : -len(_LOCK)] for lock in parent.glob(f".{pattern}{_LOCK}")}
+    for name in locked | {path.name for path in parent.glob(pattern) if not path.name.startswith(".")}:
+        path = parent / name
+        lock = _lock_of(path)
+        if not set(name.removeprefix(prefix).removesuffix(suffix).split("~")) & set(_here()) or not lock.exists():
+            if _is_stale(path) or _is_stale(lock):
+                _remove(path)
+                lock.unlink(missing_ok=True)
+            continue
+        with _locked(lock) as is_held:
+            if is_held:
+                _remove(path)
+                lock.unlink(missing_ok=True)
+
+
+def _here() -> tuple[str, str]:
+    """Return two names of this machine, each of which may be another's as well."""
+    boot = ""
+    with suppress(OSError):
+        boot = _BOOT.read_text(encoding="ascii")[:8]
+    return "".join(letter for letter in socket.gethostname() if letter.isalnum()) or "host", boot or "boot"
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}{_LOCK}")
+
+
+@contextmanager
+def _locked(lock: Path) -> Iterator[bool | None]:
+    """Lock the file, made if need be, for this process; False: it is locked, None: there are no locks here.
+
+    The lock is an SQLite transaction, which works the same on every system and between threads.
+    """
+    with ExitStack() as stack:
+        is_held: bool | None = True
+        try:
+            database = stack.enter_context(closing(sqlite3.connect(lock, timeout=0, isolation_level=None)))
+            database.execute("PRAGMA journal_mode=MEMORY")  # no journal file: nothing is ever written
+            database.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            is_held = False if error.sqlite_errorcode == sqlite3.SQLITE_BUSY else None
+        yield is_held
+
+
+def _is_stale(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > _STALE_SECONDS
+    except FileNotFoundError:  # another process has just removed it
+        return False
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
