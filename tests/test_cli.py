@@ -39,7 +39,7 @@ HEAVY = (
     *("prefect", "pyarrow", "pandas", "duckdb", "sqlalchemy", "httpx", "pydantic_settings", "numpy"),
     *("stamina", "psycopg", "pgpq", "isal"),
 )
-KEYS = ["command", "source", "destination", "results", "totals", "exit_code"]
+KEYS = ["command", "source", "destination", "results", "totals", "notes", "exit_code"]
 RESULT_KEYS = [
     *("partition", "color", "month", "outcome", "table", "rows_read", "rows_rejected", "rows_loaded"),
     *("flags", "unknown_columns", "bytes", "seconds", "error", "replaced"),
@@ -157,6 +157,7 @@ def test_json_of_a_success(folder: Path) -> None:
         "destination": "duckdb",
         "results": [],
         "totals": {},
+        "notes": [],
         "exit_code": 0,
     }
     (result,) = done.json["results"]
@@ -549,6 +550,81 @@ def test_ctrl_c_in_a_prefect_run(tmp_path: Path) -> None:
     assert held in ([], [("2021-01-01", again.json["totals"]["rows_loaded"])])
     assert rows_of(tmp_path, "green_taxi_data") == [("2021-01-01", again.json["totals"]["rows_loaded"])]
     assert "prefect" not in again.err.replace("Starting Prefect", "")
+
+
+def test_sigterm_is_answered_like_ctrl_c(tmp_path: Path) -> None:
+    """A container's stop, or ``kill``: the same end in order, with the exit code that a shell expects of it."""
+    arguments = ("ingest", "--color", "green", "--year", "2021", "--months", "1", "--source", "sample", "--direct")
+    process = start(*arguments, folder=tmp_path, settings={"NYCTAXI_SAMPLE_ROWS": "600000"})
+    done = stopped(process, "transform", signal.SIGTERM)
+    assert (done.code, done.out, done.err.count("Interrupted.")) == (143, "", 1)
+    assert "Traceback" not in done.err
+    assert list((tmp_path / "data" / "staging").iterdir()) == []
+    assert rows_of(tmp_path, "green_taxi_data") == []
+
+
+def test_ctrl_c_twice_ends_at_once(tmp_path: Path) -> None:
+    """In the middle of a load into DuckDB, the process is not aborted; the next run removes what was staged."""
+    arguments = ("ingest", "--color", "green", "--year", "2021", "--months", "1", "--source", "sample", "--direct")
+    settings = {"NYCTAXI_SAMPLE_ROWS": "300000"}
+    process = start(*arguments, folder=tmp_path, settings=settings)
+    done = stopped(process, " load", signal.SIGINT, signal.SIGINT)
+    assert (done.code, done.out) == (130, ""), done.err
+    assert "Stopped at once." in done.err or "Interrupted." in done.err
+    assert "terminate" not in done.err
+    again = nyctaxi(*arguments, folder=tmp_path, settings=settings)
+    assert again.code == 0, again.err
+    assert list((tmp_path / "data" / "staging").iterdir()) == []
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGKILL, ""), (signal.SIGTERM, "extract")])
+def test_prefects_server_ends_with_the_run_that_started_it(tmp_path: Path, number: int, word: str) -> None:
+    """However the run dies, while the server starts or later: nothing is left, and nobody's pipe is held open."""
+    arguments = ("ingest", "--color", "fhv", "--year", "2021", "--months", "1", "--source", "sample")
+    process = start(*arguments, folder=tmp_path, settings={"NYCTAXI_SAMPLE_ROWS": "600000"})
+    assert process.stderr is not None
+    servers: list[int] = []
+    while not servers:
+        assert process.poll() is None
+        time.sleep(0.1)
+        servers = servers_of(process.pid)
+    done = stopped(process, word, number)
+    assert done.code == (143 if number == signal.SIGTERM else -number)
+    assert done.seconds < END_SECONDS
+    end = time.monotonic() + END_SECONDS
+    while any(map(is_alive, servers)):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def stopped(process: subprocess.Popen[str], word: str, *numbers: int) -> Done:
+    """Send the signals once stderr says ``word``, and return how the command ended."""
+    assert process.stderr is not None
+    heard = ""
+    while word not in heard:
+        line = process.stderr.readline()
+        assert line, heard
+        heard += line
+    started = time.monotonic()
+    for number in numbers:
+        os.kill(process.pid, number)
+        time.sleep(0.1)
+    out, err = process.communicate(timeout=SECONDS)
+    return Done(process.returncode, out, heard + err, time.monotonic() - started)
+
+
+def servers_of(parent: int) -> list[int]:
+    """Return the servers that a process has started."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    lines = [line.split(maxsplit=2) for line in listed.splitlines() if "keeper.py" in line]
+    return [int(pid) for pid, of, _ in lines if int(of) == parent]
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether there is such a process, other than as a name that nobody has asked for yet."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(state.strip()) and not state.startswith("Z")
 
 
 @pytest.mark.server

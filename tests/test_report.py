@@ -91,6 +91,7 @@ def test_the_dictionary_is_the_contract() -> None:
             "wall_seconds": 3.642,
             "outcomes": {"failed": 1, "loaded": 1},
         },
+        "notes": [],
         "exit_code": 1,
     }
 

@@ -16,6 +16,7 @@ from nyctaxi_etl.errors import UsageError
 from nyctaxi_etl.model import Color  # noqa: TC001 - Typer reads the annotations
 from nyctaxi_etl.months import do, prefect_ready, waiting
 from nyctaxi_etl.report import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNWRITTEN
+from nyctaxi_etl.stopping import Stop
 
 _INTERRUPTED = "Interrupted. Finished months are in, the others are what they were; the same command goes on."
 
@@ -23,7 +24,7 @@ app = typer.Typer(
     help="Months of New York City taxi trips, from their source into lake and warehouse: fast, atomic and provable.",
     epilog=(
         "Exit codes: 0 all good; 1 some months failed or are missing; 2 usage or configuration; "
-        "74 all good, but stdout can't be written to; 130 interrupted."
+        "74 all good, but stdout can't be written to; 130 interrupted; 143 terminated."
     ),
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # one plain column is easier to read at 80 characters than panels
@@ -203,19 +204,21 @@ def schema(color: Annotated[Color, typer.Argument(help="yellow, green, fhv or fh
 
 def run() -> NoReturn:
     """Run the command line of this process; if all is well but stdout took nothing, the exit code says that."""
+    stop = Stop()
+    stop.listen()
     written = streams.last()
-    code = main(sys.argv[1:])
+    code = main(sys.argv[1:], stop)
     sys.stdout.flush()
     if written.error:
         console.say(f"Error: stdout can't be written to: {written.error.strerror}.")
         console.say(
             "Hint: The work was done, only what was to be printed is lost. Run again: what is loaded stays loaded."
         )
-    sys.exit(EXIT_UNWRITTEN if written.error and code == EXIT_OK else code)
+    stop.leave(EXIT_UNWRITTEN if written.error and code == EXIT_OK else code)
 
 
-def main(argv: list[str]) -> int:
-    """Run the command line ``argv`` and return the exit code."""
+def main(argv: list[str], stop: Stop | None = None) -> int:
+    """Run the command line ``argv`` and return the exit code; ``stop`` knows which signal has stopped it."""
     try:
         result = app(argv or ["--help"], prog_name="nyctaxi", standalone_mode=False)
     except TyperException as error:
@@ -224,6 +227,7 @@ def main(argv: list[str]) -> int:
         result = EXIT_INTERRUPTED
     if result == EXIT_INTERRUPTED:  # Typer returns it for Ctrl-C, without a word
         console.say(_INTERRUPTED)
+        result = stop.exit_code if stop else result
     return result if isinstance(result, int) else EXIT_OK
 
 

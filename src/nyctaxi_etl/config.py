@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 _TELEMETRY = "analytics_enabled"
 _HOME = re.compile(r"^\s*(prefect_)?home\s*=", re.MULTILINE)
 _PREFECT_FILES = ("prefect.toml", "pyproject.toml", ".env")
+# What Prefect writes to the console: a run's log, its own server's, what its threads say of a server that is gone.
+_LOGS = (
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL",
+    "PREFECT_SERVER_LOGGING_LEVEL",
+    "PREFECT_LOGGING_INTERNAL_LEVEL",
+)
 
 
 # "with a minimum 10 MB data processed per query" (cloud.google.com/bigquery/pricing); its errors say 10485760.
@@ -178,7 +184,7 @@ def prepare_prefect(*, console: bool, instead: str = "") -> None:
     if not _telemetry_decided(home):
         defaults |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
     if not console:
-        defaults |= {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL"}
+        defaults |= dict.fromkeys(_LOGS, "CRITICAL")
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -11,11 +12,12 @@ import typer
 
 from nyctaxi_etl import console
 from nyctaxi_etl.door import door, print_json, reaching_prefect
-from nyctaxi_etl.errors import IncompleteRun, NycTaxiError, UsageError
+from nyctaxi_etl.errors import Bug, IncompleteRun, NycTaxiError, UsageError
 from nyctaxi_etl.model import parse_colors, parse_months, parse_years, select
+from nyctaxi_etl.running import Left, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from nyctaxi_etl.commands import Command
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from nyctaxi_etl.model import Partition
     from nyctaxi_etl.pipeline import Job
     from nyctaxi_etl.report import LoadReport
+
+_LOST = "Prefect's server was lost in this run: it lacks its end and artifacts. The months are what the report says."
 
 
 class Request(NamedTuple):
@@ -96,19 +100,31 @@ def _run_flow(request: Request) -> LoadReport:
         }
         taken = flow.parameters.properties.keys() - asked.keys()
         given = {name: getattr(settings, name) for name in taken}
-        state = flow(**asked, **given, return_state=True)
-        outcome: Any = state.result(raise_on_failure=False)
-    return _report_in(outcome)
+        return _followed(request, lambda: flow(**asked, **given, return_state=True).result(raise_on_failure=False))
 
 
-def _report_in(outcome: Any) -> LoadReport:
-    """Return the report that a flow ended with; an error that it was refused by is raised in the words of options."""
+def _followed(request: Request, flow: Callable[[], Any]) -> LoadReport:
+    """Return the report that the flow ends with, or that of its months if its server is lost when they are done.
+
+    An error that the flow was refused by is raised in the words of options.
+    """
+    from nyctaxi_etl import blocks, pipeline
+
+    run = Run()
+    try:
+        outcome = run.apart(flow, blocks.server_pulse().is_lost)
+    except Exception as error:  # noqa: BLE001 - Prefect makes all kinds of them of a server that is gone
+        outcome = error
     if isinstance(outcome, IncompleteRun):
         return outcome.report
+    if isinstance(outcome, BaseException) and run.results is not None:
+        why = "it does not answer" if isinstance(outcome, Left) else Bug.of(outcome).message
+        report = pipeline.report(request.command, request.job, run.results)
+        return replace(report, notes=(f"{_LOST} ({why})",))
     if isinstance(outcome, BaseException):
         raise outcome.__cause__ if isinstance(outcome.__cause__, NycTaxiError) else outcome
-    report: LoadReport = outcome
-    return report
+    made: LoadReport = outcome
+    return made
 
 
 def _shown(request: Request, waiting: str) -> AbstractContextManager[None]:

@@ -25,7 +25,9 @@ EXIT_OK = 0
 EXIT_INCOMPLETE = 1
 EXIT_USAGE = 2
 EXIT_UNWRITTEN = 74  # as EX_IOERR of sysexits.h
+# 128 and the number of the signal that ended it, as shells count.
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 COLUMNS = ("month", "outcome", "rows read", "rejected", "loaded", "size", "seconds")
 # What a narrow screen does without, first to last. The month, its outcome and the rows loaded are always shown.
@@ -150,12 +152,13 @@ class PartitionResult:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a command did: its results in the order of its partitions."""
+    """What a command did: its results in the order of its partitions; ``notes`` are of the run as a whole."""
 
     command: str
     source: str
     destination: str
     results: tuple[PartitionResult, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -196,6 +199,7 @@ class LoadReport:
             "destination": self.destination,
             "results": [result.as_dict() for result in self.results],
             "totals": self.totals,
+            "notes": list(self.notes),
             "exit_code": self.exit_code,
         }
 
@@ -217,7 +221,11 @@ class LoadReport:
     def as_notes(self, width: int | None = None) -> list[str]:
         """Return what stands below the table, in lines of ``width``: a note, or one for all months that share it."""
         notes = (f"{text} {hint}".rstrip() for text, hint in fold(note for one in self.results for note in one.notes()))
-        return [line for note in notes for line in (wrap(note, width) if width else [note.replace(HARD_BLANK, " ")])]
+        return [
+            line
+            for note in (*notes, *self.notes)
+            for line in (wrap(note, width) if width else [note.replace(HARD_BLANK, " ")])
+        ]
 
     def as_text(self) -> str:
         """Return the report as plain aligned text, notes below."""

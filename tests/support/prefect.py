@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -27,10 +28,11 @@ QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREF
 
 @dataclass(frozen=True)
 class PrefectServer:
-    """A running server: the address of its API, and the folder that it and its clients keep things in."""
+    """A running server: the address of its API, the folder that it and its clients keep things in, its process."""
 
     api: str
     home: Path
+    pid: int = 0
 
     def environment(self) -> dict[str, str]:
         """Return what a command needs in its environment to use this server."""
@@ -78,7 +80,6 @@ class PrefectServer:
 def prefect_server(home: Path) -> Iterator[PrefectServer]:
     """Start ``prefect server start`` on a free port, its database in ``home``, and stop it in the end."""
     port = free_port()
-    server = PrefectServer(f"http://127.0.0.1:{port}/api", home)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     with (home / "server.log").open("wb") as log:
@@ -90,11 +91,13 @@ def prefect_server(home: Path) -> Iterator[PrefectServer]:
             stderr=log,
             start_new_session=True,
         )
+    server = PrefectServer(f"http://127.0.0.1:{port}/api", home, process.pid)
     try:
         _wait_ready(process, server)
         yield server
     finally:
         process.terminate()
+        process.send_signal(signal.SIGCONT)
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from nyctaxi_etl.blocks.checking import check
 from nyctaxi_etl.blocks.opening import lake_behind, lake_of, warehouse_of
+from nyctaxi_etl.blocks.pulse import server_pulse
 from nyctaxi_etl.blocks.registering import BlockStatus, is_configured, postgres_block, register
 from nyctaxi_etl.blocks.server import start_server
 
@@ -18,6 +19,7 @@ __all__ = [
     "lake_of",
     "postgres_block",
     "register",
+    "server_pulse",
     "start_server",
     "warehouse_of",
 ]

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import signal
-from concurrent.futures import Future
-from threading import Thread
+import atexit
 
 
 def start_server() -> None:
-    """Start Prefect's own server and wait for it, unless another one is set up or none is wanted.
-
-    Ctrl-C in a terminal reaches every process that was started there. The server must outlive it: a flow run whose
-    server is gone asks for it for two minutes before it ends.
-    """
-    from prefect.server.api.server import SubprocessASGIServer
+    """Start a server for this process and wait for it, unless another one is set up or none is wanted."""
     from prefect.settings import get_current_settings
 
-    known = get_current_settings()
-    if known.api.url or not known.server.ephemeral.enabled:
+    ours = get_current_settings()
+    if ours.api.url or not ours.server.ephemeral.enabled:
         return
-    started: Future[None] = Future()
+    from nyctaxi_etl.blocks.ephemeral import EphemeralServer
 
-    def start() -> None:
-        if hasattr(signal, "pthread_sigmask"):  # what a thread blocks stays blocked in the processes that it starts
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            SubprocessASGIServer().start()
-            started.set_result(None)
-        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
-            started.set_exception(error)
-
-    Thread(target=start, name="prefect-server", daemon=True).start()
-    started.result()
+    server = EphemeralServer()
+    atexit.register(server.stop)
+    server.start()
