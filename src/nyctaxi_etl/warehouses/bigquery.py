@@ -21,7 +21,7 @@ from nyctaxi_etl.model import Staged
 from nyctaxi_etl.progress import Event, tell
 from nyctaxi_etl.schema import FILE_MONTH
 from nyctaxi_etl.warehouses import check_columns, check_ours, check_rows, owner_mark, table_columns
-from nyctaxi_etl.warehouses.bigquery_commit import commit
+from nyctaxi_etl.warehouses.bigquery_commit import commit, turn
 from nyctaxi_etl.warehouses.bigquery_errors import LIMIT_SETTING, text_of
 from nyctaxi_etl.warehouses.bigquery_expiry import refuse_expiring_table
 from nyctaxi_etl.warehouses.bigquery_jobs import Jobs, bigquery_client, fields
@@ -136,13 +136,13 @@ class BigQuery:
             self._jobs.refuse_expiring()
             ledger = self._prepare_ledger()
             tables = {name: self._prepare(name, dataset) for name in names}
-            day = staged.partition.month.first_day
-            olds = {row.table_name: row for row in self._ledger_rows(ledger, tables) if row.file_month == day}
         staging = self._staging_name(names[0], staged, uri, generation)
-        event = Event(staged.partition, "load", 0, staged.rows_loaded)
+        event, day = Event(staged.partition, "load", 0, staged.rows_loaded), staged.partition.month.first_day
         with self._cleared(staging):
             self._jobs.load(uri, staging, dataset.columns, staged.rows_loaded, event)
             shares = self._shares(tables, dataset, staged, staging)
+            with turn(event):  # what is replaced is asked for as late as can be, and while no other month changes it
+                olds = {row.table_name: row for row in self._ledger_rows(ledger, tables) if row.file_month == day}
             shares = tuple(share._replace(old=olds.get(share.table)) for share in shares)
             self._check_bytes(dataset, shares, staging)
             self._commit(dataset, shares, run_id, event)

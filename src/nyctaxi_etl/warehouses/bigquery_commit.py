@@ -37,7 +37,7 @@ def commit(jobs: Jobs, sql: str, event: Event) -> None:
     """
     for pause in PAUSES:
         try:
-            with _turn(event):
+            with turn(event):
                 jobs.query(sql, event)
         except GoogleAPICallError as error:
             if not is_conflict(error):
@@ -45,13 +45,13 @@ def commit(jobs: Jobs, sql: str, event: Event) -> None:
         else:
             return
         _rest(random.randint(max(1, pause // 2), pause), event)  # noqa: S311 - no secret: two are not to meet again
-    with _turn(event):
+    with turn(event):
         jobs.query(sql, event)
 
 
 @contextmanager
-def _turn(event: Event) -> Iterator[None]:
-    """Wait until no other month of this process commits."""
+def turn(event: Event) -> Iterator[None]:
+    """Wait until no other month of this process commits, and hold the others up meanwhile."""
     while not _COMMITTING.acquire(timeout=1):
         tell(replace(event, note="waiting for another month's commit"))
     try:
