@@ -13,7 +13,7 @@ import sqlalchemy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nyctaxi_etl.datasets import DATASETS, FHV, FIRST_MONTHS, GREEN, INDEX_COLUMNS, YELLOW, ZONES
+from nyctaxi_etl.datasets import ADDED_COLUMNS, DATASETS, FHV, FIRST_MONTHS, GREEN, YELLOW, ZONES
 from nyctaxi_etl.errors import UsageError
 from nyctaxi_etl.ledger import LEDGER
 from nyctaxi_etl.model import Color, Month
@@ -32,7 +32,7 @@ def test_a_name_means_one_column(columns: Sequence[Column]) -> None:
     """No published name means two columns, or what pandas calls an index."""
     keys = Counter(name for column in columns for name in column.keys)
     assert [name for name, count in keys.items() if count > 1] == []
-    assert not INDEX_COLUMNS & keys.keys()
+    assert not ADDED_COLUMNS & keys.keys()
 
 
 @pytest.mark.parametrize("columns", [*EVERY, LEDGER], ids=lambda columns: columns[0].name)

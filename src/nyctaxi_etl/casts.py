@@ -13,6 +13,7 @@ from nyctaxi_etl.arrays import array as array_of
 from nyctaxi_etl.arrays import scalar
 from nyctaxi_etl.errors import SchemaDrift
 from nyctaxi_etl.limits import TEXT_CHARACTERS
+from nyctaxi_etl.notation import as_iso, without_commas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -159,13 +160,13 @@ def _code(word: str, column: Column) -> int | None:
 
 
 def _numbers(array: pa.Array, column: Column) -> Converted:
-    numbers, bad = _cast_text(array, pa.float64(), _NUMERAL, _trimmed)
+    numbers, bad = _cast_text(array, pa.float64(), _NUMERAL, lambda numbers: without_commas(_trimmed(numbers)))
     converted = _from_floats(numbers, column)
     return Converted(converted.array, either(bad, converted.bad))
 
 
 def _times(array: pa.Array, column: Column) -> Converted:
-    return _in_calendar(*_cast_text(array, arrow_type(column), _TIME, _to_the_microsecond))
+    return _in_calendar(*_cast_text(array, arrow_type(column), _TIME, lambda times: as_iso(_trimmed(times))))
 
 
 def _cast_text(
@@ -189,11 +190,6 @@ def _cast_shaped(text: pa.Array, wanted: pa.DataType, shape: str) -> tuple[pa.Ar
     others = pc.and_not(pc.is_valid(text), fit)
     values, missed = _cast_each(pc.if_else(fit, text, scalar(None, pa.string())), wanted)
     return values, either(others, missed)
-
-
-def _to_the_microsecond(array: pa.Array) -> pa.Array:
-    """Return times trimmed, finer fractions cut off; official files have none, copies made with pandas do."""
-    return pc.replace_substring_regex(_trimmed(array), r"(\.\d{6})\d+$", r"\1")
 
 
 def _from_values(array: pa.Array, column: Column) -> Converted:

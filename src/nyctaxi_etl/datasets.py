@@ -27,8 +27,11 @@ PAYMENTS = {
 # 2010 writes 0 and 1; re-saved Parquet writes 0.0 and 1.0; booleans come from other people's copies.
 FLAGS = {"Y": "Y", "N": "N", "1": "Y", "0": "N", "1.0": "Y", "0.0": "N", "TRUE": "Y", "FALSE": "N"}
 
-# Written by pandas when a file was saved with its index (yellow 2010-02 and 2010-03, and many copies).
-INDEX_COLUMNS = frozenset(key(name) for name in ("__index_level_0__", "Unnamed: 0", "index", ""))
+# Columns that say nothing of a trip: pandas writes its index (yellow 2010-02 and 2010-03, and many copies), BigQuery's
+# public data set the month of the file that a row came in.
+ADDED_COLUMNS = frozenset(
+    key(name) for name in ("__index_level_0__", "Unnamed: 0", "index", "", "data_file_year", "data_file_month")
+)
 
 _PICKUP_TIME = ("Trip_Pickup_DateTime", "tpep_pickup_datetime", "lpep_pickup_datetime", "Pickup_date")
 _DROPOFF_TIME = ("Trip_Dropoff_DateTime", "tpep_dropoff_datetime", "lpep_dropoff_datetime", "DropOff_datetime")
@@ -60,7 +63,9 @@ _COORDINATES = (
     Column("dropoff_longitude", "degrees", ("End_Lon",), about="Longitude of the drop-off, WGS 84; to 2016-06."),
     Column("dropoff_latitude", "degrees", ("End_Lat",), about="Latitude of the drop-off, WGS 84; to 2016-06."),
 )
-_IMPROVEMENT = Column("improvement_surcharge", "money", about="Improvement surcharge, USD; since 2015.")
+_IMPROVEMENT = Column(
+    "improvement_surcharge", "money", ("imp_surcharge",), about="Improvement surcharge, USD; since 2015."
+)
 _TOTAL = Column("total_amount", "money", ("Total_Amt",), about="What the passenger was charged but cash tips, USD.")
 _CONGESTION = Column("congestion_surcharge", "money", about="New York State congestion surcharge, USD; since 2019-02.")
 _AIRPORT = Column(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from nyctaxi_etl.datasets import INDEX_COLUMNS
+from nyctaxi_etl.datasets import ADDED_COLUMNS
 from nyctaxi_etl.errors import CorruptFile, SchemaDrift
 from nyctaxi_etl.schema import key
 
@@ -48,9 +48,9 @@ class Layout:
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """Published names that no declared column knows, but pandas' index columns."""
+        """Published names that no declared column knows, but those that copies add."""
         pairs = zip(self.names, self.columns, strict=True)
-        names = (name.strip() for name, column in pairs if column is None and key(name) not in INDEX_COLUMNS)
+        names = (name.strip() for name, column in pairs if column is None and key(name) not in ADDED_COLUMNS)
         return tuple(name.replace("\x00", "\ufffd") for name in names)
 
     @property
