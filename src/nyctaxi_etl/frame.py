@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nyctaxi_etl import config
 from nyctaxi_etl.datasets import DATASETS, FIRST_MONTHS
-from nyctaxi_etl.errors import NotPublished, NycTaxiError, UsageError, WarehouseError
+from nyctaxi_etl.errors import CorruptFile, NotPublished, NycTaxiError, UsageError, WarehouseError
 from nyctaxi_etl.lakes import open_lake, trips_key
 from nyctaxi_etl.ledger import LEDGER_TABLE
 from nyctaxi_etl.model import Month, Partition, parse_colors, parse_months, parse_years, select
@@ -294,18 +294,24 @@ def _in_lake(lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnec
         return _Rows(f"read_parquet({_text(str(path))})", str(path))
     if lake.facts(key) is None:
         return None
-    connection.register(partition.stem, _dataset(stack.enter_context(lake.open(key))))
+    connection.register(partition.stem, _dataset(stack.enter_context(lake.open(key)), partition, lake.uri(key)))
     return _Rows(quote(partition.stem))
 
 
-def _dataset(file: BinaryIO) -> ds.Dataset:
+def _dataset(file: BinaryIO, partition: Partition, uri: str) -> ds.Dataset:
     """Return an open Parquet file as what DuckDB asks for the columns and row groups that it needs."""
+    import pyarrow as pa
     import pyarrow.dataset as ds
 
     # Buffered ahead, the bytes of all row groups would be held until the end.
     parquet = ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=False))
     fragment = parquet.make_fragment(file)
-    return ds.FileSystemDataset([fragment], fragment.physical_schema, parquet)
+    try:
+        schema = fragment.physical_schema
+    except (pa.ArrowException, OSError) as error:
+        message = f"{partition} can't be read from {uri}: {_line(error)}"
+        raise CorruptFile(message, "Put it into the lake again with `nyctaxi upload --force`.") from error
+    return ds.FileSystemDataset([fragment], schema, parquet)
 
 
 def _schema(columns: Sequence[Column]) -> pa.Schema:

@@ -99,7 +99,7 @@ def _carried(path: Path) -> dict[str, str]:
     from nyctaxi_etl.lakes.parquet import read_facts
 
     # An object that can't be read is one of which nothing is known: it is put again.
-    with suppress(CorruptFile):
+    with suppress(CorruptFile, OSError):
         return read_facts(path)
     return {}
 

@@ -55,15 +55,18 @@ def staged_parquet(staged: Staged, path: Path, facts: Mapping[str, str]) -> None
 def read_facts(path: Path) -> dict[str, str]:
     """Return the facts in a Parquet file's footer, none if another program wrote it.
 
-    Raises ``CorruptFile`` if it isn't a whole Parquet file.
+    Raises ``CorruptFile`` if it isn't a whole Parquet file, or its facts aren't text.
     """
     try:
         known = pq.read_metadata(path).metadata or {}
-    except pa.ArrowInvalid as error:
+        marked = {name: value for name, value in known.items() if name.startswith(_PREFIX)}
+        return {name.removeprefix(_PREFIX).decode(): value.decode() for name, value in marked.items()}
+    # A damaged footer is an OSError, too: "Couldn't deserialize thrift"; but that has no number.
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if getattr(error, "errno", None):
+            raise
         message = f"{path} is not a whole Parquet file."
         raise CorruptFile(message, "Put it again with `nyctaxi upload --force`.") from error
-    marked = {name: value for name, value in known.items() if name.startswith(_PREFIX)}
-    return {name.removeprefix(_PREFIX).decode(): value.decode() for name, value in marked.items()}
 
 
 def _groups(rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
