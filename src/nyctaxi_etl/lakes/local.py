@@ -54,11 +54,19 @@ class LocalLake:
         with on_disk(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             sweep(target.parent, f"{target.name}.", ".part")
-            with claimed(target.parent, f"{target.name}.", ".part") as part:
+            with (
+                claimed(target.parent, f"{target.name}.", ".part") as part,
+                claimed(target.parent, f"{target.name}.json.", ".part") as side_part,
+            ):
                 _copy(path, part)
-                noted = None if _carried(part) == dict(facts) else _note(part, facts)
+                if _carried(part) != dict(facts):
+                    side_part.write_text(_note(part, facts), encoding="utf-8")
                 part.replace(target)
-            _put_note(target, noted)
+                # The side file after the object: if this is not reached, the old one no longer counts.
+                if side_part.exists():
+                    side_part.replace(_side(target))
+                else:
+                    _side(target).unlink(missing_ok=True)
         tell(Event(partition, "put", total, total, "bytes"))
 
     def get(self, key: str, into: Path, partition: Partition) -> Path:  # noqa: ARG002 - a bucket needs them
@@ -115,17 +123,6 @@ def _noted(path: Path) -> dict[str, str]:
 def _note(path: Path, facts: Mapping[str, str]) -> str:
     found = path.stat()
     return json.dumps({"bytes": found.st_size, "mtime_ns": found.st_mtime_ns, "facts": dict(facts)}, indent=1)
-
-
-def _put_note(path: Path, note: str | None) -> None:
-    """Put the side file after the object: if this is not reached, the old one no longer counts."""
-    side = _side(path)
-    if note is None:
-        side.unlink(missing_ok=True)
-        return
-    with claimed(side.parent, f"{path.name}.json.", ".part") as part:
-        part.write_text(note, encoding="utf-8")
-        part.replace(side)
 
 
 def _copy(path: Path, part: Path) -> None:

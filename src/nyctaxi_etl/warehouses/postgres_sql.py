@@ -69,7 +69,10 @@ _COLUMNS = (
     "SELECT attname, concat_ws(' ', format_type(atttypid, atttypmod), "
     "'COLLATE ' || nullif(attcollation, typcollation)::regcollation::text, "
     "CASE attgenerated WHEN 's' THEN 'GENERATED ALWAYS AS (' || value || ') STORED' "
-    "WHEN 'v' THEN 'GENERATED ALWAYS AS (' || value || ') VIRTUAL' ELSE 'DEFAULT ' || value END, "
+    "WHEN 'v' THEN 'GENERATED ALWAYS AS (' || value || ') VIRTUAL' ELSE 'DEFAULT ' || coalesce(value, "
+    # An identity, which a partition may not have of its own (since Postgres 17 it shares the table's).
+    "CASE WHEN attidentity <> '' THEN "
+    "format('nextval(%%L)', pg_get_serial_sequence(attrelid::regclass::text, attname)) END) END, "
     "CASE WHEN attnotnull THEN 'NOT NULL' END) "
     "FROM pg_attribute JOIN pg_type t ON t.oid = atttypid "
     "LEFT JOIN (SELECT adrelid, adnum, pg_get_expr(adbin, adrelid) AS value FROM pg_attrdef) d "
