@@ -45,7 +45,7 @@ _FAULTS = (
     _Fault(
         frozenset({"SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH", 1044, 1142, 1227, 1290}),
         ("denied", "read-only", "read only"),
-        "it may not be written to",
+        "it may not be opened or written to",
         f"Give access to it (a file needs its folder, too). {_AS_BEFORE}",
     ),
     _Fault(
@@ -70,7 +70,7 @@ def understood(error: Exception, engine: Engine) -> Transient | WarehouseError:
     place = " ".join(filter(None, (engine.dialect.name, engine.url.host, engine.url.database)))
     code = _code(cause)
     if isinstance(error, DBAPIError) and _passes(error, code, engine.dialect.name):
-        hint = "Another program may hold the database. The month is what it was; run again."
+        hint = "Is it up, or does another program hold it? The month is what it was; run again."
         return Transient(f"{place}: {text}", hint)
     for fault in _FAULTS:
         if code in fault.codes or any(word in text for word in fault.words):
