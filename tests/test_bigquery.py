@@ -139,6 +139,9 @@ class Place:
         self.proxy.faults.append(Fault(lambda call: call.job == job, answer, **options))
 
 
+LATER = ("replaced_source", "replaced_rows", "flags")
+
+
 @pytest.fixture(scope="session")
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Bucket:
     """The session's lake."""
@@ -248,10 +251,17 @@ def test_the_ledger_tells_what_a_month_replaced(place: Place, tmp_path: Path) ->
     assert [(row.replaced_source, row.replaced_rows) for row in place.ledger("trips_raw")] == [("", 0)]
 
 
+def test_the_ledger_tells_what_was_flagged(place: Place, tmp_path: Path) -> None:
+    """Rows that a rule marks but keeps are told by rule, whatever the rule's name."""
+    flags = {'it\'s \\ "odd"': 2, "zero_distance": 1}
+    place.put(replace(stage_rows(tmp_path, "2021-01", trips([1, 2])), flags=flags))
+    assert [row.flagged() for row in place.ledger()] == [flags]
+
+
 @pytest.mark.usefixtures("old")
 def test_a_ledger_of_an_older_version(place: Place, tmp_path: Path) -> None:
     """It is read without the columns that came later, gets them with the next load, and keeps what it says."""
-    before, columns = place.ledger(), [column for column in LEDGER if not column.name.startswith("replaced_")]
+    before, columns = place.ledger(), [column for column in LEDGER if column.name not in LATER]
     names = ", ".join(column.name for column in columns)
     place.query(f"CREATE TABLE kept AS SELECT {names} FROM {LEDGER_TABLE}")
     place.query(f"DROP TABLE {LEDGER_TABLE}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import pickle
 import re
 import threading
@@ -84,23 +86,56 @@ def test_a_run_as_prefect_shows_it(prefect_here: PrefectServer, folder: Path) ->
     assert flow_run["name"] == "ingest fhv 2021 1-2 to duckdb"
     tasks = prefect_here.task_runs(flow_run, 7)
     steps = {f"{step} fhv/2021-0{number}" for step in ("extract", "transform", "load") for number in (1, 2)}
-    (plan_task,) = set(tasks) - steps
-    assert set(tasks) - {plan_task} == steps
-    plan = prefect_here.flow_run("log-plan")
-    assert plan["name"] == "plan fhv_taxi_data"
-    assert plan["parameters"] == {"table": "fhv_taxi_data", "months": ["fhv/2021-01", "fhv/2021-02"]}
-    assert plan["end_time"] < min(tasks[step]["start_time"] for step in steps)
+    assert set(tasks) == steps | {"plan fhv_taxi_data"}
+    assert tasks["plan fhv_taxi_data"]["end_time"] < min(tasks[step]["start_time"] for step in steps)
+    assert {"nyctaxi", "ingest", "fhv", "folder", "duckdb"} == set(flow_run["tags"])
+    assert {"fhv", "2021-01"} <= set(tasks["load fhv/2021-01"]["tags"])
+    assert {label: before for label, before in prefect_here.graph(flow_run).items() if before} == {
+        f"{step} fhv/2021-0{number}": {f"{earlier} fhv/2021-0{number}" for earlier in before}
+        for number in (1, 2)
+        for step, before in (("transform", ["extract"]), ("load", ["extract", "transform"]))
+    }
     artifacts = prefect_here.artifacts(flow_run)
     assert {key: artifact["type"] for key, artifact in artifacts.items()} == {
         "load-report": "table",
         "month-fhv-2021-01": "markdown",
         "month-fhv-2021-02": "markdown",
     }
-    assert '"rows_loaded": 20' in artifacts["load-report"]["data"]
-    assert "rows_loaded: 30" in artifacts["month-fhv-2021-02"]["data"]
+    january, february = json.loads(artifacts["load-report"]["data"])
+    assert (january["month"], january["loaded"], february["outcome"]) == ("fhv/2021-01", "20", "loaded")
+    told = f"ingest from {folder / 'source'} to duckdb: 2 loaded; 50 rows in "
+    assert artifacts["load-report"]["description"].startswith(told)
+    file = folder / "source" / "fhv_tripdata_2021-02.csv"
+    page = artifacts["month-fhv-2021-02"]["data"].splitlines()
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert {
+        "# fhv/2021-02: loaded",
+        "| source | folder |",
+        f"| URL | {file} |",
+        f"| SHA-256 | {sha256} |",
+        "| destination | fhv_taxi_data in duckdb |",
+        "| loaded | 30 |",
+    } <= set(page)
+    (line,) = (
+        line for line in logged(prefect_here, flow_run, "fhv/2021-02 loaded: ") if line.startswith("fhv/2021-02")
+    )
+    assert line.startswith("fhv/2021-02 loaded: 30 rows read, 0 rejected, 30 loaded in ")
+    assert line.endswith(f"SHA-256 {sha256}) to fhv_taxi_data in duckdb")
+    logged(prefect_here, flow_run, "fhv_taxi_data: fhv/2021-01, fhv/2021-02", "30 rows in fhv_taxi_data of duckdb")
     with duckdb.connect(str(folder / "data" / "nyctaxi.duckdb")) as connection:
         run_ids = connection.execute("SELECT DISTINCT run_id FROM nyctaxi_loads").fetchall()
     assert run_ids == [(flow_run["id"],)]
+
+
+def test_an_unchanged_month_keeps_its_flags(prefect_here: PrefectServer, folder: Path) -> None:
+    """What was flagged when a month was loaded is told again by the run that finds it unchanged."""
+    file = folder / "source" / "fhv_tripdata_2021-01.csv"
+    file.write_text(file.read_text() + "B00001,2020-12-31 23:00:00,2021-01-01 00:10:00,1,265,\n")
+    first, second = (run([1])[1].results[0] for _ in range(2))
+    assert (first.outcome, second.outcome) == ("loaded", "unchanged")
+    assert first.flags == second.flags == {"pickup_outside_month": 1}
+    page = prefect_here.artifacts(prefect_here.flow_run("ingest"))["month-fhv-2021-01"]["data"]
+    assert "| flagged | 1 pickup_outside_month |" in page
 
 
 @pytest.mark.usefixtures("folder")
@@ -338,5 +373,5 @@ def test_notes_of_months_left_out_are_logged(prefect_here: PrefectServer) -> Non
         color=[Color.FHV, Color.FHVHV], year=[2019], months=[1], source="sample", data_dir="data", return_state=True
     )
     assert state.is_completed()
-    assert prefect_here.flow_run("log-plan")["parameters"]["months"] == ["fhv/2019-01"]
+    logged(prefect_here, prefect_here.flow_run("ingest"), "fhv_taxi_data: fhv/2019-01")
     assert prefect_here.flow_run("ingest")["name"] == "ingest fhv+fhvhv 2019 1 to duckdb"

@@ -141,11 +141,20 @@ def test_the_ledger_tells_what_a_month_replaced(place: Place, tmp_path: Path) ->
     assert [(row.replaced_source, row.replaced_rows) for row in ledger(place)] == [("tlc", 2), ("", 0)]
 
 
+def test_the_ledger_tells_what_was_flagged(place: Place, tmp_path: Path) -> None:
+    """Rows that a rule marks but keeps are told by rule, whatever the rule's name; nobody's text is none."""
+    flags = {'it\'s \\ "odd"': 2, "zero_distance": 1}
+    put(place, replace(stage_rows(tmp_path, "2021-01", trips([1, 2])), flags=flags))
+    (row,) = ledger(place)
+    assert row.flagged() == flags
+    assert replace(row, flags="nothing").flagged() == replace(row, flags="[1]").flagged() == {}
+
+
 @pytest.mark.usefixtures("old")
 def test_a_ledger_of_an_older_version(place: Place, tmp_path: Path) -> None:
     """It is read without the columns that came later, gets them with the next load, and keeps what it says."""
     before = ledger(place)
-    for column in ("replaced_source", "replaced_rows"):
+    for column in ("replaced_source", "replaced_rows", "flags"):
         place.by_hand(f"ALTER TABLE {LEDGER_TABLE} DROP COLUMN {column}")
     assert ledger(place) == before
     put(place, stage_rows(tmp_path, "2021-01", trips([9])))

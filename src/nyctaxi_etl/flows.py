@@ -3,16 +3,21 @@
 # Annotations are values here: a served flow is pickled for the process of its run, and names in texts get lost.
 
 import logging
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
+from uuid import UUID
 
-from prefect import flow, get_run_logger, runtime
+from prefect import flow, get_client, get_run_logger, runtime, tags, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
 from pydantic import Field
 
 from nyctaxi_etl import pipeline, uploading, warehousing
+from nyctaxi_etl.artifacts import month_line, month_page, report_description, report_table
 from nyctaxi_etl.commands import job_of
 from nyctaxi_etl.config import settings
 from nyctaxi_etl.datasets import FIRST_MONTHS
@@ -58,7 +63,8 @@ class _Asked(NamedTuple):
     jobs: int
 
 
-@flow(name="log-plan", flow_run_name="plan {table}")
+# A subflow would take a second longer: Prefect waits at the end of each flow run.
+@task(name="log-plan", task_run_name="plan {table}", cache_policy=NO_CACHE, persist_result=False)
 def log_plan(table: str, months: list[str]) -> None:
     """Log which months go where, before anything moves."""
     get_run_logger().info("%s: %s", table, ", ".join(months))
@@ -185,7 +191,8 @@ def _run(command: "Command", asked: _Asked, given: dict[str, Any]) -> LoadReport
         job = job_of(command, settings().model_copy(update=given), str(runtime.flow_run.id))
         partitions = _plan(job, asked)
         month = _month(command, job, partitions)
-        report = pipeline.report(command, job, run_months(partitions, month, asked.jobs))
+        with tags(*_tags(command, job, partitions)):
+            report = pipeline.report(command, job, run_months(partitions, _told(month, command, job), asked.jobs))
     except NycTaxiError as error:
         return _refused(error)
     return _finished(report)
@@ -198,6 +205,35 @@ def _month(command: "Command", job: "Job", partitions: "Sequence[Partition]") ->
     if command == "upload":
         return uploading.months(job, partitions, UPLOAD, lake_of)
     return warehousing.months(job, partitions, WAREHOUSE, lake_of, warehouse_of)
+
+
+def _told(month: "Month", command: "Command", job: "Job") -> "Month":
+    """Return ``month`` with a line in the log at its end, and a chain of its own in Prefect's graph.
+
+    Prefect takes a step for one that needs another's result if both were given the same small value, a text say: what
+    it remembers of results is each month's own.
+    """
+    run = FlowRunContext.get()
+
+    def told(partition: "Partition") -> "PartitionResult":
+        own = run.model_copy(update={"run_results": {}}) if run else nullcontext()
+        with own, tags(str(partition.color), str(partition.month)):
+            result = month(partition)
+            level = logging.ERROR if result.failure else logging.INFO
+            get_run_logger().log(level, month_line(result, pipeline.report(command, job, [result])))
+        return result
+
+    return told
+
+
+def _tags(command: "Command", job: "Job", partitions: "Sequence[Partition]") -> list[str]:
+    """Tag the flow run with what people look for, and return the tags."""
+    colors = dict.fromkeys(str(partition.color) for partition in partitions)
+    places = [job.source.name, (job.to or job.lake).partition(":")[0]]
+    mine = ["nyctaxi", command, *colors, *places]
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(UUID(str(runtime.flow_run.id)), tags=sorted({*runtime.flow_run.tags, *mine}))
+    return mine
 
 
 def _plan(job: "Job", asked: _Asked) -> "tuple[Partition, ...]":
@@ -216,13 +252,10 @@ def _finished(report: LoadReport) -> LoadReport:
     """Leave the artifacts, log what was a bug, and end the run as the report says."""
     for partition, trace in report.traces.items():
         get_run_logger().error("%s: %s", partition, trace)
-    create_table_artifact(
-        key="load-report", table=[_cells(result) for result in report.results], description=report.as_text()
-    )
+    create_table_artifact(key="load-report", table=report_table(report), description=report_description(report))
     for result in report.results:
-        create_markdown_artifact(
-            key=f"month-{str(result.partition).replace('/', '-')}", markdown=_month_markdown(result)
-        )
+        key = f"month-{str(result.partition).replace('/', '-')}"
+        create_markdown_artifact(key=key, markdown=month_page(result, report), description=month_line(result, report))
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in report.totals["outcomes"].items())
     if not report.exit_code:
         return _ending(Completed(message=outcomes, data=report))
@@ -263,20 +296,3 @@ def _without_traceback(record: logging.LogRecord) -> bool:
         record.exc_info, record.exc_text = None, None
         record.msg, record.args = f"{record.getMessage()}: {type(error).__name__}: {error}", ()
     return True
-
-
-def _cells(result: "PartitionResult") -> dict[str, Any]:
-    cells = result.as_dict()
-    error = cells.pop("error")
-    return {
-        **cells,
-        "flags": str(cells["flags"]),
-        "unknown_columns": ", ".join(cells["unknown_columns"]),
-        "replaced": result.replaced and result.replaced.source,
-        "error": error and error["message"],
-    }
-
-
-def _month_markdown(result: "PartitionResult") -> str:
-    lines = [f"- {name}: {value}" for name, value in result.as_dict().items() if value not in (None, {}, [])]
-    return "\n".join([f"# {result.partition}", "", *lines])

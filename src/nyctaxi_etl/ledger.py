@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +37,11 @@ LEDGER = (
     Column("run_id", "text", about="The Prefect flow run, or a random id with --direct."),
     Column("replaced_source", "text", about="Source of the month that this load replaced, empty if there was none."),
     Column("replaced_rows", "total", about="Rows that the table had of the month that this load replaced."),
+    Column("flags", "text", about="Rows that a rule marks but keeps, by rule, as JSON; empty if there are none."),
 )
 KEY = ("table_name", "file_month")
 # Ledgers of before 2025-12 lack these: they get them with the next load, and are read without them.
-_LATER = frozenset({"replaced_source", "replaced_rows"})
+_LATER = frozenset({"replaced_source", "replaced_rows", "flags"})
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class LedgerRow:
     run_id: str
     replaced_source: str = ""
     replaced_rows: int = 0
+    flags: str = ""
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> LedgerRow:
@@ -77,6 +80,14 @@ class LedgerRow:
     def values(self) -> tuple[object, ...]:
         """Return the fields' values in the order of the ledger's columns."""
         return tuple(getattr(self, field.name) for field in fields(self))
+
+    def flagged(self) -> dict[str, int]:
+        """Return the rows that a rule marks but keeps, by rule; none where an older version loaded the month."""
+        try:
+            told = json.loads(self.flags or "{}")
+        except ValueError:  # somebody else's hand
+            return {}
+        return told if isinstance(told, dict) else {}
 
     def holds(self, raw: RawFile, dataset: Dataset) -> bool:
         """Tell whether the same bytes were loaded under the same declaration and rules."""
@@ -126,4 +137,5 @@ def entry(table: str, staged: Stage, run_id: str, loaded_at: datetime) -> Ledger
         unknown_columns=",".join(staged.unknown_columns),
         loaded_at=loaded_at,
         run_id=run_id,
+        flags=json.dumps(dict(staged.flags)) if staged.flags else "",
     )

@@ -309,7 +309,7 @@ def _ingest(
     if row and not job.force and row.holds(raw, DATASETS[partition.color]):
         unknown = tuple(filter(None, row.unknown_columns.split(",")))
         counts = (row.rows_read, row.rows_rejected, row.rows_loaded)
-        return replace(_counted(blank, counts, raw), outcome="unchanged", unknown_columns=unknown)
+        return replace(_counted(blank, counts, raw), outcome="unchanged", flags=row.flagged(), unknown_columns=unknown)
     with staging(job, partition) as folder:
         staged = steps.transform(job, raw, folder)
         rows = steps.load(job, staged)
@@ -343,7 +343,8 @@ def on_disk(partition: Partition, folder: Path) -> Iterator[None]:
 
 def _counted(blank: PartitionResult, counts: tuple[int, int, int], raw: RawFile) -> PartitionResult:
     read, rejected, loaded = counts
-    return replace(blank, rows_read=read, rows_rejected=rejected, rows_loaded=loaded, bytes=raw.bytes)
+    result = replace(blank, rows_read=read, rows_rejected=rejected, rows_loaded=loaded, bytes=raw.bytes)
+    return replace(result, url=raw.url, sha256=raw.sha256)
 
 
 def report(command: str, job: Job, results: Sequence[PartitionResult]) -> LoadReport:

@@ -76,6 +76,7 @@ class PartitionResult:
 
     ``bytes`` is the size of the published file, ``started`` when its work began, in seconds since 1970, and ``seconds``
     how long it took. ``source`` is where it came from, ``replaced`` what was there before; both of a month loaded.
+    ``url`` and ``sha256`` are of the published file.
     """
 
     partition: Partition
@@ -92,6 +93,8 @@ class PartitionResult:
     started: float = 0.0
     source: str = ""
     replaced: Replaced | None = None
+    url: str = ""
+    sha256: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as the contract's JSON object."""

@@ -8,11 +8,12 @@ from datetime import timedelta
 from pathlib import Path  # noqa: TC003 - Prefect reads the tasks' annotations
 from typing import TYPE_CHECKING, Any
 
-from prefect import runtime, task
+from prefect import get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.tasks import exponential_backoff
 
 from nyctaxi_etl import pipeline, uploading, warehousing
+from nyctaxi_etl.amounts import size
 from nyctaxi_etl.errors import Transient
 from nyctaxi_etl.model import Partition, RawFile, Stage, Staged  # noqa: TC001 - as above
 from nyctaxi_etl.pipeline import Job  # noqa: TC001 - as above
@@ -67,13 +68,17 @@ def _extract_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
 def extract(job: Job, partition: Partition) -> RawFile:
     """Have the month's file here, whole and checked."""
     with _telling_retry("extract", partition):
-        return pipeline.extract(job, partition)
+        raw = pipeline.extract(job, partition)
+    get_run_logger().info("%s from %s, SHA-256 %s", size(raw.bytes), raw.url, raw.sha256)
+    return raw
 
 
 @task(name="transform", task_run_name="transform {raw.partition}", cache_policy=NO_CACHE, persist_result=False)
 def transform(job: Job, raw: RawFile, folder: Path) -> Staged:
     """Conform and clean the file into a staging folder."""
-    return pipeline.transform(job, raw, folder)
+    staged = pipeline.transform(job, raw, folder)
+    get_run_logger().info("%s rows read, %s rejected", f"{staged.rows_read:,}", f"{staged.rows_rejected:,}")
+    return staged
 
 
 _SAFE_TO_REPEAT: dict[str, Any] = {
@@ -90,7 +95,9 @@ _SAFE_TO_REPEAT: dict[str, Any] = {
 def load(job: Job, staged: Stage) -> int:
     """Replace the month in the warehouse; safe to repeat, because the month is wholly the old or wholly the new one."""
     with _telling_retry("load", staged.partition):
-        return pipeline.load(job, staged, warehouse_of)
+        rows = pipeline.load(job, staged, warehouse_of)
+    get_run_logger().info("%s rows in %s of %s", f"{rows:,}", job.table_of(staged.partition), job.to)
+    return rows
 
 
 @task(name="put", task_run_name="put {staged.partition}", **_SAFE_TO_REPEAT)
@@ -98,6 +105,7 @@ def put(job: Job, staged: Staged) -> None:
     """Pack the month as Parquet and put it into the lake, its rejects before it."""
     with _telling_retry("put", staged.partition):
         uploading.put(job, staged, lake_of)
+    get_run_logger().info("%s rows in %s of %s", f"{staged.rows_loaded:,}", job.key_of(staged.partition), job.lake)
 
 
 @task(name="put-raw", task_run_name="put raw {raw.partition}", **_SAFE_TO_REPEAT)
@@ -118,7 +126,9 @@ def get(job: Job, partition: Partition, found: Found, folder: Path) -> Staged:
 def load_from_lake(job: Job, staged: Staged) -> int:
     """Replace the month in the warehouse, for ELT in both tables; safe to repeat."""
     with _telling_retry("load", staged.partition):
-        return warehousing.load(job, staged, warehouse_of)
+        rows = warehousing.load(job, staged, warehouse_of)
+    get_run_logger().info("%s rows in %s of %s", f"{rows:,}", job.table_of(staged.partition), job.to)
+    return rows
 
 
 def _extract_current(job: Job, partition: Partition) -> RawFile:

@@ -101,6 +101,8 @@ def counted(blank: PartitionResult, facts: Facts) -> PartitionResult:
         flags=facts.flags,
         unknown_columns=facts.unknown_columns,
         bytes=facts.source_bytes,
+        url=facts.source_url,
+        sha256=facts.source_sha256,
     )
 
 

@@ -70,6 +70,13 @@ class PrefectServer:
             time.sleep(0.2)
         return False
 
+    def graph(self, flow_run: dict[str, Any]) -> dict[str, set[str]]:
+        """Return what the flow run's graph shows: for each task run its name, and the names of those before it."""
+        answer = httpx.get(f"{self.api}/flow_runs/{flow_run['id']}/graph-v2", timeout=30)
+        answer.raise_for_status()
+        nodes = dict(answer.json()["nodes"])
+        return {node["label"]: {nodes[one["id"]]["label"] for one in node["parents"]} for node in nodes.values()}
+
     def artifacts(self, flow_run: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Return the flow run's artifacts by key, but for the results that Prefect lists among them."""
         found = self.ask("artifacts", artifacts={"flow_run_id": {"any_": [flow_run["id"]]}})
