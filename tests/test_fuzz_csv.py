@@ -11,6 +11,7 @@ import gzip
 import math
 import os
 import random
+import re
 import resource
 import sys
 import tempfile
@@ -252,7 +253,7 @@ def check(outcome: Outcome, content: bytes) -> None:
 
 def _check_values(outcome: Outcome, header: bytes, raws: list[bytes]) -> None:
     """Compare the loaded rows' pickup times and totals with what Python's own reader finds."""
-    names = ["".join(mark for mark in name.lower() if mark not in '_ "\t') for name in _fields(header)]
+    names = [re.sub(r"[\s_\"'\ufeff]", "", name).lower() for name in _fields(header)]
     pickups = [index for index, name in enumerate(names) if name in _PICKUPS]
     totals = [index for index, name in enumerate(names) if name in {"totalamount", "totalamt"}]
     rows = [_fields(raw) for raw in raws]

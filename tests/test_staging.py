@@ -149,7 +149,9 @@ def test_workplaces_of_killed_processes_are_swept(tmp_path: Path) -> None:
 
 def test_staging_needs_no_pandas(tmp_path: Path) -> None:
     """Reading, cleaning and setting aside import no pandas, which would be half of a run's memory."""
-    path = csv_file(tmp_path, f'pickup_datetime,passenger_count\n{TIME},1.0\n{TIME},x\n{TIME},0\n"\n', YELLOW)
+    far = "2003-05-01 10:00:00"
+    rows = f'{TIME},1.0\n{TIME},x\n{TIME},0\n{far},1\n{far},1x\n"\n\n{TIME},1\r2\nx{"y" * 5_000},1\n'
+    path = csv_file(tmp_path, f"pickup_datetime,passenger_count\n{rows}", YELLOW)
     code = f"""
 import sys
 from pathlib import Path
@@ -169,7 +171,7 @@ print(staged.rows_rejected, "pandas" in sys.modules)
         check=True,
         env={**os.environ, "PYTHONPATH": places},
     )
-    assert done.stdout.strip() == "3 False"
+    assert done.stdout.strip() == "6 False"
 
 
 def test_staging_needs_no_folder_made_before(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from nyctaxi_etl.arrays import scalar
@@ -15,8 +16,6 @@ from nyctaxi_etl.schema import key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    import pyarrow as pa
 
     from nyctaxi_etl.model import Color, Month, Partition
 
@@ -46,7 +45,8 @@ def count_pickups(batch: pa.RecordBatch, month: Month) -> Pickups:
     away = times.filter(pc.or_(pc.less(times, start), pc.greater_equal(times, end)))
     outside = Counter[str]()
     if len(away):
-        months = pc.add(pc.multiply(pc.year(away), 12), pc.subtract(pc.month(away), 1))
+        twelve, one = (scalar(number, pa.int64()) for number in ("12", "1"))
+        months = pc.add(pc.multiply(pc.year(away), twelve), pc.subtract(pc.month(away), one))
         for found in pc.value_counts(months).to_pylist():
             year, index = divmod(found["values"], 12)
             outside[f"{year:04d}-{index + 1:02d}"] = found["counts"]
