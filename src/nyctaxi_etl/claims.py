@@ -49,20 +49,37 @@ def claimed(parent: Path, prefix: str = "", suffix: str = "") -> Iterator[Path]:
 
 def sweep(parent: Path, prefix: str = "", suffix: str = "") -> None:
     """Remove what processes that are no longer alive have left in ``parent`` under this prefix and suffix."""
+    for path in abandoned(parent, prefix, suffix):
+        _remove(path)
+    for name in _names(parent, prefix, suffix):
+        path = parent / name
+        if not _is_ours(path, prefix, suffix) and (_is_stale(path) or _is_stale(_lock_of(path))):
+            _remove(path)
+            _lock_of(path).unlink(missing_ok=True)
+
+
+def abandoned(parent: Path, prefix: str = "", suffix: str = "") -> Iterator[Path]:
+    """Yield what dead processes of this machine have left, locked meanwhile; what is removed then loses its lock."""
+    for name in _names(parent, prefix, suffix):
+        path = parent / name
+        if _is_ours(path, prefix, suffix):
+            with _locked(_lock_of(path)) as is_held:
+                if is_held:
+                    yield path
+                    if not path.exists():
+                        _lock_of(path).unlink(missing_ok=True)
+
+
+def _names(parent: Path, prefix: str, suffix: str) -> set[str]:
     pattern = f"{glob.escape(prefix)}*{glob.escape(suffix)}"
     locked = {lock.name[1 : -len(_LOCK)] for lock in parent.glob(f".{pattern}{_LOCK}")}
-    for name in locked | {path.name for path in parent.glob(pattern) if not path.name.startswith(".")}:
-        path = parent / name
-        lock = _lock_of(path)
-        if not set(name.removeprefix(prefix).removesuffix(suffix).split("~")) & set(_here()) or not lock.exists():
-            if _is_stale(path) or _is_stale(lock):
-                _remove(path)
-                lock.unlink(missing_ok=True)
-            continue
-        with _locked(lock) as is_held:
-            if is_held:
-                _remove(path)
-                lock.unlink(missing_ok=True)
+    return locked | {path.name for path in parent.glob(pattern) if not path.name.startswith(".")}
+
+
+def _is_ours(path: Path, prefix: str, suffix: str) -> bool:
+    """Tell whether this machine made it, and its lock tells the rest."""
+    names = path.name.removeprefix(prefix).removesuffix(suffix).rpartition(".")[2].split("~")
+    return bool(set(names) & set(_here())) and _lock_of(path).exists()
 
 
 def _here() -> tuple[str, str]:
@@ -86,7 +103,9 @@ def _locked(lock: Path) -> Iterator[bool | None]:
     with ExitStack() as stack:
         is_held: bool | None = True
         try:
-            database = stack.enter_context(closing(sqlite3.connect(lock, timeout=0, isolation_level=None)))
+            database = stack.enter_context(
+                closing(sqlite3.connect(lock, timeout=0, isolation_level=None, check_same_thread=False))
+            )
             database.execute("PRAGMA journal_mode=MEMORY")  # no journal file: nothing is ever written
             database.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:

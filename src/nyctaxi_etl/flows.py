@@ -18,6 +18,7 @@ from pydantic import Field
 
 from nyctaxi_etl import pipeline, uploading, warehousing
 from nyctaxi_etl.artifacts import month_line, month_page, report_description, report_table
+from nyctaxi_etl.blocks.runs import record_run
 from nyctaxi_etl.commands import job_of
 from nyctaxi_etl.config import settings
 from nyctaxi_etl.datasets import FIRST_MONTHS
@@ -187,6 +188,7 @@ def warehouse(  # noqa: PLR0913 - as above
 def _run(command: "Command", asked: _Asked, given: dict[str, Any]) -> LoadReport:
     """Do what the flow is for, and end it: what a user can mend is told in a line or two, without a traceback."""
     logging.getLogger(_RUN_LOGS).addFilter(_without_traceback)
+    record_run(UUID(str(runtime.flow_run.id)))
     try:
         job = job_of(command, settings().model_copy(update=given), str(runtime.flow_run.id))
         partitions = _plan(job, asked)
