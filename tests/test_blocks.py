@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -16,6 +18,7 @@ from prefect_gcp import GcpCredentials
 from prefect_gcp.cloud_storage import GcsBucket
 
 from nyctaxi_etl import blocks
+from nyctaxi_etl.blocks import checking
 from nyctaxi_etl.blocks.opening import GoogleAccount, account_behind
 from nyctaxi_etl.commands import google_of
 from nyctaxi_etl.config import Settings, settings
@@ -217,6 +220,20 @@ def test_check_of_a_server_that_is_not_there() -> None:
     status, *_ = blocks.check(blocks.register(configured(postgres_port=free_port())), Google())
     assert (status.status, status.is_failed) == ("failed", True)
     assert HOST in status.note
+    assert status.note.endswith("do NYCTAXI_POSTGRES_HOST and NYCTAXI_POSTGRES_PORT name it?")
+    assert "month" not in status.note
+
+
+@pytest.mark.usefixtures("prefect_here", "folder")
+def test_check_of_a_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given up after some seconds, not after the minutes of the system or of the driver."""
+    monkeypatch.setattr(checking, "_SECONDS", 2.0)
+    with socket.create_server((HOST, 0)) as silent:
+        started = time.monotonic()
+        status, *_ = blocks.check(blocks.register(configured(postgres_port=silent.getsockname()[1])), Google())
+    assert status.is_failed
+    assert time.monotonic() - started < 60
+    assert "month" not in status.note
 
 
 def test_a_block_that_is_not_registered(prefect_running: PrefectServer, folder: Path) -> None:

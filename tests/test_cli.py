@@ -339,6 +339,19 @@ NONSENSE: Sequence[tuple[tuple[str, ...], str]] = (
     (("--data-dir", "source/fhv_tripdata_2021-01.csv/below"), "can't be written to: Not a directory"),
     (("--source", "nowhere"), "--source nowhere: there is no such folder"),
     (("--source", "ftp://host/x"), "not an http or https address"),
+    (("--source", "http://[x"), "--source http://...: not an http or https address"),
+    (("--source", f"https://host:{SECRET}/x"), "--source https://...: not an http or https address"),
+    (("--source", f"https://{'a' * 200}.test"), "not an http or https address"),
+    (("--source", "~nosuchuser/x"), "--source ~nosuchuser/x: there is no such home"),
+    (("--data-dir", "~nosuchuser/x"), "--data-dir ~nosuchuser/x: there is no such home"),
+    (("--source", "fo\udcffo"), "--source fo\\udcffo: the name of this folder is not written in UTF-8"),
+    (("--data-dir", "fo\udcffo"), "--data-dir fo\\udcffo: the name of this folder is not written in UTF-8"),
+    (("--to", "duckdb:///fo\udcffo"), "is not written in UTF-8"),
+    (("--year", "21"), "--year 21: a year has four digits"),
+    (("--source", "datatalks", "--year", "2018"), "before 2019-01"),
+    (("--table", "nyctaxi_loads"), "'nyctaxi_loads' is a name that nyctaxi or a database has"),
+    (("--table", "Taxi_Zone_Lookup"), "is a name that nyctaxi or a database has"),
+    (("--table", "trips_file_month"), "is a name that nyctaxi or a database has"),
     (("--source", f"https://me:{SECRET}@host/x"), "holds a user name or password"),
     (("--source", f"https://host/x?token={SECRET}"), "can't have a query"),
     (("--to", "nonsense"), "--to nonsense"),
@@ -366,6 +379,86 @@ def test_nonsense_is_refused(
     assert SECRET not in err
     assert "Traceback" not in err
     assert sorted(folder.rglob("*")) == before
+
+
+HINTS: Sequence[tuple[tuple[str, ...], str]] = (
+    (("ingest", "--color", "fhv", "--year", "2021", "--source", "tcl"), "Did you mean tlc? Name tlc, datatalks"),
+    (("ingest", "--color", "yelow", "--year", "2021"), "Did you mean yellow? Choose of yellow, green, fhv, fhvhv."),
+    (("schema", "purple"), "See `nyctaxi schema --help`."),
+    (("schema", "gren"), "Did you mean green? See `nyctaxi schema --help`."),
+    (("upload", "--mode", "ellt"), "Did you mean elt? See `nyctaxi upload --help`."),
+    ((*MONTH, "--to", "duckbd"), "Did you mean duckdb? Name duckdb"),
+    ((*MONTH, "--to", "duckdb://trips.duckdb"), "A file's address has three slashes: duckdb:///path"),
+    ((*MONTH, "--to", "sqlite://trips.db"), "A file's address has three slashes: sqlite:///path"),
+    (
+        (*MONTH, "--to", "mysql://host/x"),
+        "Its driver MySQLdb is not installed: pip install mysqlclient. Or name another",
+    ),
+    ((*MONTH, "--to", "nosuch://host/x"), "may come with a package of its own"),
+)
+
+
+@pytest.mark.parametrize(("arguments", "hint"), HINTS, ids=[" ".join(arguments) for arguments, _ in HINTS])
+def test_the_next_move_is_told(
+    arguments: tuple[str, ...],
+    hint: str,
+    folder: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was probably meant, how it is written, and what is to be installed."""
+    monkeypatch.chdir(folder)
+    given = arguments if "--source" in arguments or arguments[0] != "ingest" else (*arguments, *FOLDER)
+    assert cli.main([*given]) == 2
+    err = capfd.readouterr().err
+    assert err.splitlines()[-1].startswith(f"Hint: {hint}" if "package" not in hint else "Hint: ")
+    assert hint in err
+    assert "Value error" not in err
+    assert "bug" not in err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("TLC_URL", "http://[x"), ("DATATALKS_URL", "http://[x"), ("TLC_URL", "host"), ("SOURCE", "http://[x")],
+)
+def test_an_address_in_a_setting_is_refused_by_its_name(
+    name: str, value: str, folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A setting's address is checked as an option's is."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv(f"NYCTAXI_{name}", value)
+    source = ("--source", "datatalks") if name == "DATATALKS_URL" else ()
+    assert cli.main([*MONTH, *source]) == 2
+    assert f"Error: NYCTAXI_{name} " in capfd.readouterr().err
+
+
+def test_a_folder_below_one_that_is_not_utf8(folder: Path) -> None:
+    """The path of the folder that one is in counts, too: it is kept in the ledger."""
+    try:
+        below = folder / "d\udcff"
+        below.mkdir()
+    except OSError:
+        pytest.skip("this file system has no such names")
+    (below / "source").mkdir()
+    done = nyctaxi(*MONTH, *FOLDER, "--to", "sqlite:///x.db", folder=below)
+    assert done.code == 2
+    assert "is not written in UTF-8" in done.error
+    done = nyctaxi(*MONTH, "--source", "sample", folder=below)
+    assert done.code == 2
+    assert "is not written in UTF-8" in done.error
+
+
+def test_a_source_plans_what_it_declares(folder: Path) -> None:
+    """DataTalksClub's copy ends: months after it are left out with a note, in a dry run as in any other."""
+    colors = ("--color", "yellow,fhv", "--source", "datatalks")
+    done = nyctaxi("ingest", *colors, "--year", "2018-2021", "--months", "7-8", "--dry-run", "--json", folder=folder)
+    planned = [result["partition"] for result in done.json["results"]]
+    assert planned == [
+        *("yellow/2019-07", "yellow/2019-08", "yellow/2020-07", "yellow/2020-08", "yellow/2021-07"),
+        *("fhv/2019-07", "fhv/2019-08", "fhv/2020-07", "fhv/2020-08", "fhv/2021-07", "fhv/2021-08"),
+    ]
+    assert "Left out 1 month of yellow after 2021-07, the last one that this source has." in done.err
+    assert "Left out 2 months of yellow before 2019-01" in done.err
 
 
 def test_nonsense_in_a_process_of_its_own(folder: Path) -> None:

@@ -112,7 +112,7 @@ def test_years_are_read(text: str, years: tuple[int, ...]) -> None:
     assert parse_years(text) == years
 
 
-@pytest.mark.parametrize("text", ["20211", "2021-2019", "x", ""])
+@pytest.mark.parametrize("text", ["20211", "2021-2019", "x", "", "21", "0", "21-2021"])
 def test_years_that_are_none_are_refused(text: str) -> None:
     """Nonsense names the option."""
     with pytest.raises(UsageError, match="--year"):

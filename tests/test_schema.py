@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,9 @@ import sqlalchemy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nyctaxi_etl.datasets import ADDED_COLUMNS, DATASETS, FHV, FIRST_MONTHS, GREEN, YELLOW, ZONES
+from nyctaxi_etl.datasets import ADDED_COLUMNS, DATASETS, FHV, FIRST_MONTHS, GREEN, YELLOW, ZONES, ZONES_TABLE
 from nyctaxi_etl.errors import UsageError
-from nyctaxi_etl.ledger import LEDGER
+from nyctaxi_etl.ledger import LEDGER, LEDGER_TABLE
 from nyctaxi_etl.model import Color, Month
 from nyctaxi_etl.schema import FILE_MONTH, TYPES, Column, Predicate, Rule, condition, key, quote, table_name
 
@@ -39,7 +40,7 @@ def test_a_name_means_one_column(columns: Sequence[Column]) -> None:
 def test_every_column_is_declared_in_full(columns: Sequence[Column]) -> None:
     """Every column has a plain name, a known type and a meaning that fits into a table."""
     for column in columns:
-        assert column.name == table_name(column.name)
+        assert re.fullmatch("[a-z][a-z0-9_]{0,47}", column.name)
         assert column.types is TYPES[column.type]
         assert column.about.endswith(".")
         assert "|" not in column.about
@@ -87,6 +88,16 @@ def test_names_are_matched_by_what_counts(name: str) -> None:
 def test_a_plain_table_name_is_taken(name: str) -> None:
     """Letters, digits and underscores can name a table; case doesn't count in any warehouse."""
     assert table_name(name) == name.lower()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [LEDGER_TABLE, ZONES_TABLE, f"{ZONES_TABLE}_pkey", "NYCTAXI_reads", "sqlite_x", "trips_file_month", "file_month"],
+)
+def test_a_name_that_is_taken_is_refused(name: str) -> None:
+    """The ledger, the lookup and the names of indexes are nobody's table of trips."""
+    with pytest.raises(UsageError, match="for tables and indexes of its own"):
+        table_name(name)
 
 
 @pytest.mark.parametrize("name", ["", "1st", 'a"b', "a b", "a;b", "a-b", "x" * 49, "é", "a\n", "schema.table", "²"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -17,6 +18,7 @@ from nyctaxi_etl.model import Color  # noqa: TC001 - Typer reads the annotations
 from nyctaxi_etl.months import do, prefect_ready, waiting
 from nyctaxi_etl.report import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNWRITTEN
 from nyctaxi_etl.stopping import Stop
+from nyctaxi_etl.suggest import did_you_mean
 
 _INTERRUPTED = "Interrupted. Finished months are in, the others are what they were; the same command goes on."
 
@@ -238,7 +240,10 @@ def _refuse_line(error: TyperException, argv: list[str]) -> int:
     context = getattr(error, "ctx", None)
     as_json = "--json" in argv or ("--no-json" not in argv and config.manner().json_)
     program, command = (context.command_path, context.info_name) if context and context.parent else ("nyctaxi", "")
-    return refuse(UsageError(error.format_message(), f"See `{program} --help`."), command, as_json=as_json)
+    message = error.format_message().replace("Value error, ", "")  # pydantic's, which Typer reads values with
+    choice = re.search(r"'([^']*)' is not one of (.*)", message)
+    meant = did_you_mean(choice[1], re.findall(r"'([^']*)'", choice[2])) if choice else ""
+    return refuse(UsageError(message, f"{meant}See `{program} --help`."), command, as_json=as_json)
 
 
 def _given(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from nyctaxi_etl import config, pipeline, uploading, warehousing
+from nyctaxi_etl.datasets import FIRST_MONTHS
 from nyctaxi_etl.errors import UsageError
 from nyctaxi_etl.lakes import FOLDER
+from nyctaxi_etl.model import select
 from nyctaxi_etl.pipeline import BLOCK, Google, Job
 from nyctaxi_etl.places import BIGQUERY, lake_of, warehouse_of
 from nyctaxi_etl.report import PartitionResult
 from nyctaxi_etl.running import run_months
 from nyctaxi_etl.schema import table_name
-from nyctaxi_etl.sources import Source, resolve
+from nyctaxi_etl.sources import Source, folder_of, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
     from typing import Literal
 
     from nyctaxi_etl.config import Settings
-    from nyctaxi_etl.model import Partition
+    from nyctaxi_etl.model import Color, Partition
     from nyctaxi_etl.report import LoadReport
 
     Command = Literal["ingest", "upload", "warehouse"]
@@ -33,7 +36,7 @@ def job_of(command: Command, settings: Settings, run_id: str) -> Job:
 
     Raises ``UsageError`` for what can be seen to be wrong before anything is asked for.
     """
-    data_dir = settings.data_dir.expanduser()
+    data_dir = folder_of(str(settings.data_dir), "--data-dir")
     lake = "" if command == "ingest" else _lake(settings.lake, data_dir)
     if command == "warehouse":
         source = Source("lake", lake, ())
@@ -55,6 +58,18 @@ def job_of(command: Command, settings: Settings, run_id: str) -> Job:
         raw=settings.raw,
         google=google_of(settings),
     )
+
+
+def partitions_of(
+    source: Source, colors: Iterable[Color], years: Iterable[int], months: Iterable[int]
+) -> tuple[tuple[Partition, ...], tuple[str, ...]]:
+    """Return the months that are asked for and that the source can have, and notes on those left out: see ``select``.
+
+    Raises ``UsageError`` if none remains.
+    """
+    first = {**FIRST_MONTHS, **{color: begin for color, (begin, _) in source.published.items()}}
+    last = {color: end for color, (_, end) in source.published.items() if end}
+    return select(colors, years, months, first, datetime.now(UTC).date(), last=last)
 
 
 def google_of(settings: Settings) -> Google:

@@ -4,7 +4,6 @@
 
 import logging
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 from uuid import UUID
@@ -19,11 +18,10 @@ from pydantic import Field
 from nyctaxi_etl import pipeline, uploading, warehousing
 from nyctaxi_etl.artifacts import month_line, month_page, report_description, report_table
 from nyctaxi_etl.blocks.runs import record_run
-from nyctaxi_etl.commands import job_of
+from nyctaxi_etl.commands import job_of, partitions_of
 from nyctaxi_etl.config import settings
-from nyctaxi_etl.datasets import FIRST_MONTHS
 from nyctaxi_etl.errors import IncompleteRun, NycTaxiError
-from nyctaxi_etl.model import Color, Mode, select
+from nyctaxi_etl.model import Color, Mode
 from nyctaxi_etl.places import lake_of, warehouse_of
 from nyctaxi_etl.report import LoadReport
 from nyctaxi_etl.running import run_months
@@ -240,8 +238,7 @@ def _tags(command: "Command", job: "Job", partitions: "Sequence[Partition]") -> 
 
 def _plan(job: "Job", asked: _Asked) -> "tuple[Partition, ...]":
     """Lay out the months, log them and those that are left out, and see that there is a place to work."""
-    today = datetime.now(UTC).date()
-    partitions, notes = select(asked.color, asked.year, sorted(set(asked.months)), FIRST_MONTHS, today)
+    partitions, notes = partitions_of(job.source, asked.color, asked.year, sorted(set(asked.months)))
     for note in notes:
         get_run_logger().info(note)
     places = dict.fromkeys(job.table_of(partition) if job.to else job.lake for partition in partitions)

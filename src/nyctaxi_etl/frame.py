@@ -15,6 +15,7 @@ from nyctaxi_etl.ledger import LEDGER_TABLE
 from nyctaxi_etl.model import Month, Partition, parse_colors, parse_months, parse_years, select
 from nyctaxi_etl.pipeline import BLOCK, Google
 from nyctaxi_etl.schema import FILE_MONTH, quote
+from nyctaxi_etl.sources import folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -321,7 +322,7 @@ def _schema(columns: Sequence[Column]) -> pa.Schema:
 
 
 def _data_dir(given: str | Path | None) -> Path:
-    return (config.settings().data_dir if given is None else Path(given)).expanduser()
+    return folder_of(str(config.settings().data_dir if given is None else given), "--data-dir")
 
 
 def _text(value: str) -> str:

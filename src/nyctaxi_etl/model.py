@@ -9,12 +9,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, Self
 
 from nyctaxi_etl.errors import UsageError
+from nyctaxi_etl.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 MONTHS_IN_YEAR = 12
+FIRST_FOUR_DIGITS = 1000
 
 
 class Color(StrEnum):
@@ -204,7 +206,12 @@ class Staged:
 
 def parse_years(text: str) -> tuple[int, ...]:
     """Read ``2021`` or ``2019-2021`` or a comma-separated mix; ascending, each year once."""
-    return _numbers(text, "--year", "Write it as 2021, 2019-2021 or 2019,2021.")
+    hint = "Write it as 2021, 2019-2021 or 2019,2021."
+    years = _numbers(text, "--year", hint)
+    if years[0] < FIRST_FOUR_DIGITS:
+        message = f"--year {text}: a year has four digits."
+        raise UsageError(message, hint)
+    return years
 
 
 def parse_months(text: str) -> tuple[int, ...]:
@@ -224,17 +231,24 @@ def parse_colors(texts: Iterable[str]) -> tuple[Color, ...]:
     wrong = [name for name in names if name not in set(Color)]
     if wrong or not names:
         message = f"--color {','.join(names) or '(empty)'}: {wrong[0] if wrong else 'nothing'} is not a colour."
-        raise UsageError(message, f"Choose of {', '.join(Color)}.")
+        meant = did_you_mean(wrong[0], Color) if wrong else ""
+        raise UsageError(message, f"{meant}Choose of {', '.join(Color)}.")
     return tuple(dict.fromkeys(Color(name) for name in names))
 
 
-def select(
-    colors: Iterable[Color], years: Iterable[int], months: Iterable[int], first: Mapping[Color, Month], today: date
+def select(  # noqa: PLR0913 - a request has these parts, and its source two bounds
+    colors: Iterable[Color],
+    years: Iterable[int],
+    months: Iterable[int],
+    first: Mapping[Color, Month],
+    today: date,
+    *,
+    last: Mapping[Color, Month] | None = None,
 ) -> tuple[tuple[Partition, ...], tuple[str, ...]]:
     """Lay out the partitions of a request, and notes on those left out.
 
-    Left out are months before the colour's ``first`` published one and months that have not begun.
-    Raises ``UsageError`` if none remains.
+    Left out are months before the colour's ``first`` published one, months after the ``last`` one that its source will
+    ever have, and months that have not begun. Raises ``UsageError`` if none remains.
     """
     asked = [
         Partition(color, Month(year, number)) for color in colors for year in sorted(set(years)) for number in months
@@ -242,9 +256,11 @@ def select(
     now = Month.of(today)
     early = [partition for partition in asked if partition.month < first[partition.color]]
     late = [partition for partition in asked if partition.month > now]
-    left_out = {*early, *late}
+    ends = last or {}
+    after = [one for one in asked if one not in late and one.color in ends and one.month > ends[one.color]]
+    left_out = {*early, *late, *after}
     kept = tuple(partition for partition in asked if partition not in left_out)
-    notes = tuple(_early_notes(early, first)) + tuple(_late_notes(late))
+    notes = (*_early_notes(early, first), *_after_notes(after, ends), *_late_notes(late))
     if not kept:
         message = "No month remains: " + " ".join(notes)
         raise UsageError(message, "Choose a month that has been published.")
@@ -255,6 +271,12 @@ def _early_notes(early: list[Partition], first: Mapping[Color, Month]) -> Iterab
     for color in dict.fromkeys(partition.color for partition in early):
         count = sum(partition.color == color for partition in early)
         yield f"Left out {_months(count)} of {color} before {first[color]}, its first published one."
+
+
+def _after_notes(after: list[Partition], last: Mapping[Color, Month]) -> Iterable[str]:
+    for color in dict.fromkeys(partition.color for partition in after):
+        count = sum(partition.color == color for partition in after)
+        yield f"Left out {_months(count)} of {color} after {last[color]}, the last one that this source has."
 
 
 def _late_notes(late: list[Partition]) -> Iterable[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import typer
@@ -13,7 +12,7 @@ import typer
 from nyctaxi_etl import console
 from nyctaxi_etl.door import door, print_json, reaching_prefect
 from nyctaxi_etl.errors import Bug, IncompleteRun, NycTaxiError, UsageError
-from nyctaxi_etl.model import parse_colors, parse_months, parse_years, select
+from nyctaxi_etl.model import parse_colors, parse_months, parse_years
 from nyctaxi_etl.running import Left, Run
 
 if TYPE_CHECKING:
@@ -55,14 +54,13 @@ def do(command: Command, given: dict[str, Any]) -> None:
 def _request(command: Command, settings: Settings) -> Request:
     """Check everything that can be checked before anything moves."""
     from nyctaxi_etl import commands
-    from nyctaxi_etl.datasets import FIRST_MONTHS
 
     if not settings.color or not settings.year:
         message = f"{'--color' if not settings.color else '--year'} is missing."
         raise UsageError(message, f"For example: nyctaxi {command} --color yellow --year 2021 --months 1-3.")
     colors, years, months = parse_colors([settings.color]), parse_years(settings.year), parse_months(settings.months)
-    partitions, notes = select(colors, years, months, FIRST_MONTHS, datetime.now(UTC).date())
     job = commands.job_of(command, settings, uuid.uuid4().hex)
+    partitions, notes = commands.partitions_of(job.source, colors, years, months)
     if job.table and len(colors) > 1:
         message = f"--table {job.table} names one table for {len(colors)} colours."
         raise UsageError(message, "A table holds one colour: run once for each, or leave --table out.")

@@ -138,6 +138,11 @@ FILE_MONTH = Column(
 )
 
 
+# Tables that nyctaxi or a database makes for itself; and {table}_file_month is the index of a table in SQLAlchemy's
+# databases, taxi_zone_lookup_pkey that of a key in Postgres, where tables and indexes share their names.
+_RESERVED = re.compile(r"(?:nyctaxi_|taxi_zone_lookup|sqlite_).*|(?:.*_)?file_month")
+
+
 def key(name: str) -> str:
     """Reduce a published column name to what counts of it: ``" Trip_type "`` -> ``triptype``."""
     return re.sub(r"[\s_\"'\ufeff]", "", name).lower()
@@ -151,6 +156,10 @@ def table_name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,47}", text, re.ASCII):
         message = f"--table {text!r} can't name a table."
         raise UsageError(message, "Use letters, digits and underscores, at most 48, not beginning with a digit.")
+    if _RESERVED.fullmatch(text.lower()):
+        message = f"--table {text!r} is a name that nyctaxi or a database has for tables and indexes of its own."
+        hint = "Not to begin with nyctaxi_, taxi_zone_lookup or sqlite_, nor to end with file_month: choose another."
+        raise UsageError(message, hint)
     return text.lower()
 
 

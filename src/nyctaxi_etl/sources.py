@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from nyctaxi_etl.answer import is_host
 from nyctaxi_etl.errors import UsageError
 from nyctaxi_etl.model import Color, Month
+from nyctaxi_etl.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,35 +66,68 @@ def resolve(text: str, tlc_url: str = TLC_URL, datatalks_url: str = DATATALKS_UR
     if text == SAMPLE:
         return Source(SAMPLE, "", ())
     if text == "tlc":
-        return Source("tlc", _base_url(tlc_url), _TLC_KEYS)
+        return Source("tlc", _base_url(tlc_url, "NYCTAXI_TLC_URL"), _TLC_KEYS)
     if text == "datatalks":
         course = {Color.YELLOW: _COURSE, Color.GREEN: _COURSE, Color.FHV: (_COURSE[0], None)}
-        return Source("datatalks", _base_url(datatalks_url), _DATATALKS_KEYS, course)
+        return Source("datatalks", _base_url(datatalks_url, "NYCTAXI_DATATALKS_URL"), _DATATALKS_KEYS, course)
     if "://" in text:
-        url = _base_url(text)
+        url = _base_url(text, "--source")
         host = urlsplit(url).netloc
         # A host may be called as a source is: the ledger must tell the two apart.
         return Source(url if host in _NAMES else host, url, (*_TLC_KEYS, *_DATATALKS_KEYS, *_FOLDER_KEYS[:3]))
     return Source("folder", str(_folder(text)), _FOLDER_KEYS)
 
 
-def _base_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        message = f"--source {parts.scheme}://...: not an http or https address."
-        raise UsageError(message, "Name tlc, datatalks, sample, a folder or an http(s) base URL.")
+def _base_url(text: str, name: str) -> str:
+    """Return a base address without a slash at its end; ``name`` is the option or setting that it was given by."""
+    scheme = text.partition(":")[0]
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+        is_one = parts.scheme in {"http", "https"} and _is_host(parts.hostname or "")
+    except ValueError:  # an open bracket, or a port that is none
+        is_one = False
+    if not is_one:
+        message = f"{name} {scheme[:8]}://...: not an http or https address."
+        hint = "Name tlc, datatalks, sample, a folder or an http(s) base URL."
+        raise UsageError(message, hint if name.startswith("--") else "Write it as https://host or https://host/folder.")
     if parts.username or parts.password:
-        message = f"--source {parts.scheme}://...@{parts.hostname}: the address holds a user name or password."
+        message = f"{name} {parts.scheme}://...@{parts.hostname}: the address holds a user name or password."
         raise UsageError(message, "It would be kept in logs and in the ledger: use an address without one.")
     if parts.query or parts.fragment:
-        message = f"--source {parts.scheme}://{parts.netloc}{parts.path}?...: a base address can't have a query."
+        message = f"{name} {parts.scheme}://{parts.netloc}{parts.path}?...: a base address can't have a query."
         raise UsageError(message, "Months' names are put behind it: leave out all from the question mark on.")
     return text.rstrip("/")
 
 
+def _is_host(name: str) -> bool:
+    """Tell whether an address can be asked for at this host, which may be written in any alphabet."""
+    if ":" in name:
+        return is_host(f"[{name}]")
+    try:
+        return is_host(name if name.isascii() else name.encode("idna").decode())
+    except UnicodeError:
+        return False
+
+
 def _folder(text: str) -> Path:
-    folder = Path(text).expanduser()
+    folder = folder_of(text, "--source")
     if not folder.is_dir():
         message = f"--source {text}: there is no such folder."
-        raise UsageError(message, "Name tlc, datatalks, sample, an existing folder or an http(s) base URL.")
-    return folder.resolve()
+        names = "Name tlc, datatalks, sample, an existing folder or an http(s) base URL."
+        raise UsageError(message, f"{did_you_mean(text, ('tlc', 'datatalks', 'sample'))}{names}")
+    return folder_of(str(folder.resolve()), "--source")
+
+
+def folder_of(text: str, name: str) -> Path:
+    """Return the folder that the option ``name`` gives; ``~`` is a home. Raises ``UsageError`` if it can't be one."""
+    shown = text.encode("utf-8", "backslashreplace").decode()
+    try:
+        text.encode("utf-8")
+        return Path(text).expanduser()
+    except UnicodeEncodeError:
+        message = f"{name} {shown}: the name of this folder is not written in UTF-8."
+        raise UsageError(message, "Rename it, or name another: databases and JSON can't hold such a name.") from None
+    except RuntimeError:
+        message = f"{name} {shown}: there is no such home."
+        raise UsageError(message, "Write the whole path, or ~/ for your own home.") from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nyctaxi_etl.blocks.opening import account_behind, bigquery_behind, database_behind, lake_behind
 from nyctaxi_etl.blocks.registering import BIGQUERY_BLOCK, BUCKET_BLOCK, CREDENTIALS_BLOCK, POSTGRES_BLOCK
-from nyctaxi_etl.errors import LakeError, NycTaxiError, UsageError
+from nyctaxi_etl.errors import LakeError, NycTaxiError, Transient, UsageError, WarehouseError
 from nyctaxi_etl.model import Color, Month, Partition
 from nyctaxi_etl.pipeline import BLOCK
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _SECONDS = 10.0
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _REFUSED = "Is the network up, the key not revoked? Without a key: `gcloud auth application-default login`."
+_NO_POSTGRES = "Is the server up, and do NYCTAXI_POSTGRES_HOST and NYCTAXI_POSTGRES_PORT name it?"
 _TINY = b"nyctaxi blocks-init --check wrote this and removes it\n"
 # The lake tells whose month it moves; this one is nobody's.
 _NOBODY = Partition(Color.YELLOW, Month(2009, 1))
@@ -44,8 +45,14 @@ def _checked(status: BlockStatus, google: Google) -> BlockStatus:
 
 
 def _postgres(name: str, _google: Google) -> str:
-    with database_behind(name) as warehouse:
-        return f"Postgres {warehouse.query('SHOW server_version')[0][0]}"
+    """Ask the server for its version. Nothing is loaded here, so its errors have another hint than a load's."""
+    try:
+        with database_behind(name, int(_SECONDS)) as warehouse:
+            return f"Postgres {warehouse.query('SHOW server_version')[0][0]}"
+    except Transient as error:
+        raise Transient(error.message, _NO_POSTGRES) from None
+    except WarehouseError as error:
+        raise WarehouseError(error.message, error.hint if "month" not in error.hint else _NO_POSTGRES) from None
 
 
 def _credentials(name: str, google: Google) -> str:

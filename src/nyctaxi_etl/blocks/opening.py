@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from google.auth.credentials import Credentials
     from google.cloud.bigquery import Client
     from prefect_sqlalchemy import SqlAlchemyConnector
+    from sqlalchemy.engine import Engine
 
     from nyctaxi_etl.lakes import Lake
     from nyctaxi_etl.pipeline import Google, Job
@@ -83,17 +84,31 @@ def warehouse_of(job: Job) -> Warehouse:
     )
 
 
-def database_behind(name: str) -> Warehouse:
-    """Return the warehouse of a SqlAlchemyConnector block that is registered."""
+def database_behind(name: str, connect_seconds: int | None = None) -> Warehouse:
+    """Return the warehouse of a SqlAlchemyConnector block that is registered.
+
+    With ``connect_seconds`` a Postgres that doesn't answer is given up after that, instead of the system's minutes.
+    """
     from prefect_sqlalchemy import SqlAlchemyConnector
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
     try:
         block: SqlAlchemyConnector = SqlAlchemyConnector.load(name)
-        return from_engine(block.get_engine())
+        engine = block.get_engine()
+        if connect_seconds and engine.dialect.name == "postgresql":
+            _bound(engine, connect_seconds)
+        return from_engine(engine)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         message = f"--to {BLOCK}{name}: the block's database can't be opened ({error})."
         raise UsageError(message, "Install its driver, or register it again with `nyctaxi blocks-init`.") from None
+
+
+def _bound(engine: Engine, seconds: int) -> None:
+    from sqlalchemy import event
+
+    @event.listens_for(engine, "do_connect")
+    def _connecting(_dialect: object, _record: object, _arguments: object, parameters: dict[str, Any]) -> None:
+        parameters.setdefault("connect_timeout", seconds)
 
 
 def bigquery_behind(name: str, google: Google) -> Client:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nyctaxi_etl import config
 from nyctaxi_etl.errors import UsageError
+from nyctaxi_etl.sources import folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,7 +109,7 @@ def _credentials(settings: Settings) -> GcpCredentials:
     try:
         if inline:
             return GcpCredentials(service_account_info=inline, project=project)
-        file = Path(settings.gcp_credentials_file).expanduser().absolute()
+        file = folder_of(settings.gcp_credentials_file, "NYCTAXI_GCP_CREDENTIALS_FILE").absolute()
         return GcpCredentials(service_account_file=file, project=project)
     except (ValueError, OSError, KeyError):  # their messages quote what they were given
         name = f"NYCTAXI_GCP_CREDENTIALS_{'JSON' if inline else 'FILE'}"

@@ -8,13 +8,14 @@ from __future__ import annotations
 import importlib
 import re
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from nyctaxi_etl.errors import LakeError, UsageError
+from nyctaxi_etl.sources import folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
     from typing import BinaryIO
 
     from nyctaxi_etl.model import Partition
@@ -84,7 +85,7 @@ def open_lake(
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", address) and not re.match(r"[A-Za-z]:[\\/]", address):
         message = f"--lake {address.partition('?')[0]}: not a lake that can be opened."
         raise UsageError(message, "Name a folder, gs://bucket/prefix or block:NAME.")
-    return _folder(Path(address).expanduser())
+    return _folder(folder_of(address, "--lake"))
 
 
 def trips_key(partition: Partition) -> str:

@@ -10,15 +10,17 @@ import importlib
 import math
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nyctaxi_etl.errors import QualityError, UsageError, WarehouseError
 from nyctaxi_etl.model import Month
 from nyctaxi_etl.schema import FILE_MONTH, condition
+from nyctaxi_etl.sources import folder_of
+from nyctaxi_etl.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
@@ -34,6 +36,16 @@ _OWNER = "nyctaxi "
 # What values of a type word are to a rule; all others are numbers.
 _KINDS: Mapping[str, str] = {"time": "time", "day": "day", "text": "text", "flag": "text"}
 _SECRET_KEYS = frozenset({"password", "passwd", "pwd", "sslpassword", "token", "secret"})
+
+
+# Whose databases are files; and the packages that bring a driver, where they are not called as it is.
+_FILES = frozenset({"duckdb", "sqlite"})
+_PACKAGES: Mapping[str, str] = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary", "pymysql": "pymysql"}
+_OTHER_DRIVERS: Mapping[str, str] = {
+    "mysql": "Or name another: mysql+pymysql:// needs pip install pymysql.",
+    "mariadb": "Or name another: mariadb+pymysql:// needs pip install pymysql.",
+}
+_WORDS = ("duckdb", "bigquery", "postgresql", "mysql", "mariadb", "sqlite", "oracle", "mssql", "block")
 
 
 class Warehouse(Protocol):
@@ -77,7 +89,9 @@ def open_warehouse(address: str, data_dir: Path) -> Warehouse:
     scheme = address.partition(":")[0].partition("+")[0]
     if scheme == "duckdb" and address.startswith("duckdb:///"):
         module = importlib.import_module("nyctaxi_etl.warehouses.duckdb")
-        return module.DuckDB(address.removeprefix("duckdb:///"))  # type: ignore[no-any-return]
+        file = address.removeprefix("duckdb:///")
+        folder_of(str(Path(file).absolute()), "--to")  # DuckDB opens no path that isn't UTF-8
+        return module.DuckDB(file)  # type: ignore[no-any-return]
     return from_engine(_engine(address))
 
 
@@ -208,6 +222,18 @@ def _engine(address: str) -> Engine:
         return create_engine(url)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
         message = f"--to {address.partition(':')[0]}...: not a warehouse that can be opened ({type(error).__name__})."
-        raise UsageError(
-            message, "Name duckdb, duckdb:///path, block:NAME or a SQLAlchemy URL; its driver must be installed."
-        ) from None
+        raise UsageError(message, _next_move(address, error)) from None
+
+
+def _next_move(address: str, error: Exception) -> str:
+    """Return what to do about an address that no warehouse has: install a driver, or write it otherwise."""
+    scheme = address.partition(":")[0]
+    dialect = scheme.partition("+")[0].lower()
+    if dialect in _FILES and ":" in address:
+        return f"A file's address has three slashes: {dialect}:///path; four, if the path begins with one itself."
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package, others = _PACKAGES.get(error.name, error.name), _OTHER_DRIVERS.get(dialect, "")
+        return f"Its driver {error.name} is not installed: pip install {package}. {others}".rstrip()
+    meant = did_you_mean(scheme, _WORDS)
+    driver = f" A dialect {dialect} of SQLAlchemy's may come with a package of its own." if "://" in address else ""
+    return f"{meant}Name duckdb, duckdb:///path, block:NAME or a SQLAlchemy URL; its driver must be installed.{driver}"
