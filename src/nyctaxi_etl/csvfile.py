@@ -19,6 +19,7 @@ from isal import igzip, isal_zlib
 from nyctaxi_etl.csvlines import (
     Fields,
     Lines,
+    count_lines,
     ends_within_quotes,
     has_lone_returns,
     lines_in,
@@ -223,7 +224,7 @@ def _blocks(stream: BinaryIO, first: int, path: Path) -> Iterator[Block]:
 
 def _portions(data: bytes) -> Iterator[tuple[bytes, int]]:
     """Cut whole lines into portions of not too many, and count them."""
-    lines = data.count(b"\n")
+    lines = count_lines(data)
     if lines <= BLOCK_LINES:
         yield data, lines
         return

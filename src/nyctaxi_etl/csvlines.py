@@ -106,7 +106,16 @@ def ends_within_quotes(data: bytes) -> bool:
 
 def has_lone_returns(data: bytes) -> bool:
     """Tell whether there are carriage returns that end no line: for Arrow they do."""
-    return b"\r" in data and data.count(b"\r") != data.count(b"\r\n")
+    if b"\r" not in data:
+        return False
+    marks = np.frombuffer(data, np.uint8)
+    returns = np.flatnonzero(marks == _RETURN)
+    return bool(returns[-1] + 1 == len(marks) or np.any(marks[returns + 1] != _END))
+
+
+def count_lines(data: bytes) -> int:
+    """Count the ends of lines; of short lines faster than ``bytes.count``."""
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == _END))
 
 
 def sort_lines(data: bytes, first: int, fields: Fields) -> Sorted:
