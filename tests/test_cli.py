@@ -709,7 +709,8 @@ def stopped(process: subprocess.Popen[str], word: str, *numbers: int) -> Done:
 
 def servers_of(parent: int) -> list[int]:
     """Return the servers that a process has started."""
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="]  # -ww: COLUMNS may be set here
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     lines = [line.split(maxsplit=2) for line in listed.splitlines() if "keeper.py" in line]
     return [int(pid) for pid, of, _ in lines if int(of) == parent]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 from uuid import UUID
 
-from prefect import flow, get_client, get_run_logger, runtime, tags, task
+from prefect import flow, get_client, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
@@ -191,8 +191,8 @@ def _run(command: "Command", asked: _Asked, given: dict[str, Any]) -> LoadReport
         job = job_of(command, settings().model_copy(update=given), str(runtime.flow_run.id))
         partitions = _plan(job, asked)
         month = _month(command, job, partitions)
-        with tags(*_tags(command, job, partitions)):
-            report = pipeline.report(command, job, run_months(partitions, _told(month, command, job), asked.jobs))
+        _tag(command, job, partitions)
+        report = pipeline.report(command, job, run_months(partitions, _told(month, command, job), asked.jobs))
     except NycTaxiError as error:
         return _refused(error)
     return _finished(report)
@@ -217,7 +217,7 @@ def _told(month: "Month", command: "Command", job: "Job") -> "Month":
 
     def told(partition: "Partition") -> "PartitionResult":
         own = run.model_copy(update={"run_results": {}}) if run else nullcontext()
-        with own, tags(str(partition.color), str(partition.month)):
+        with own:
             result = month(partition)
             level = logging.ERROR if result.failure else logging.INFO
             get_run_logger().log(level, month_line(result, pipeline.report(command, job, [result])))
@@ -226,14 +226,16 @@ def _told(month: "Month", command: "Command", job: "Job") -> "Month":
     return told
 
 
-def _tags(command: "Command", job: "Job", partitions: "Sequence[Partition]") -> list[str]:
-    """Tag the flow run with what people look for, and return the tags."""
+def _tag(command: "Command", job: "Job", partitions: "Sequence[Partition]") -> None:
+    """Tag the flow run with what people look for, and it alone.
+
+    A task with tags asks the server for leave to run (tags may have limits): no month would outlive the server.
+    """
     colors = dict.fromkeys(str(partition.color) for partition in partitions)
     places = [job.source.name, (job.to or job.lake).partition(":")[0]]
     mine = ["nyctaxi", command, *colors, *places]
     with get_client(sync_client=True) as client:
         client.update_flow_run(UUID(str(runtime.flow_run.id)), tags=sorted({*runtime.flow_run.tags, *mine}))
-    return mine
 
 
 def _plan(job: "Job", asked: _Asked) -> "tuple[Partition, ...]":
