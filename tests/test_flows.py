@@ -16,6 +16,7 @@ import pytest
 from prefect import get_client
 
 from nyctaxi_etl import pipeline
+from nyctaxi_etl.addresses import PATTERN
 from nyctaxi_etl.errors import IncompleteRun, NotPublished, Transient, UsageError
 from nyctaxi_etl.model import Color, Partition
 from nyctaxi_etl.progress import Event, listening
@@ -60,6 +61,13 @@ def call(months: list[int], **more: Any) -> LoadReport:
     given: dict[str, Any] = {"year": [2021], "months": months, "source": "source", **more}
     report: LoadReport = flows.ingest(color=[Color.FHV], **given)
     return report
+
+
+def flows_parameters() -> dict[str, Any]:
+    """Return the schema that Prefect's server has of the flow's parameters."""
+    from nyctaxi_etl import flows
+
+    return dict(flows.ingest.parameters.model_dump())
 
 
 def logged(server: PrefectServer, flow_run: dict[str, Any], *words: str) -> list[str]:
@@ -359,18 +367,30 @@ def test_wrong_parameters_are_refused(wrong: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("prefect_here", "folder")
-@pytest.mark.parametrize("to", ["block:not-registered", "postgresql://me:s3cr3t-pw@host/x"])
-def test_a_wrong_destination_is_found_first(to: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block that isn't registered, or an address with a password, is refused before anything is fetched."""
+def test_a_wrong_destination_is_found_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block that isn't registered is refused before anything is fetched."""
 
     def fetched(*_: object) -> RawFile:
         raise AssertionError
 
     monkeypatch.setattr(pipeline, "extract", fetched)
-    state, error = run([1], to=to)
+    state, error = run([1], to="block:not-registered")
     assert state.is_failed()
     assert isinstance(error, UsageError)
-    assert "s3cr3t-pw" not in f"{state.message} {error} {error.hint}"
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("name", ["to", "source"])
+def test_a_password_is_refused_before_prefect_keeps_it(prefect_here: PrefectServer, name: str) -> None:
+    """A call with a password in an address makes no run, and is told in the words of the parameters."""
+    before = prefect_here.ask("flow_runs")
+    with pytest.raises(UsageError, match=rf"^{name}=postgresql://\.\.\.: the address holds") as caught:
+        call([1], **{name: "postgresql://me:s3cr3t-pw@host/x"})
+    assert "s3cr3t-pw" not in f"{caught.value} {caught.value.hint}"
+    assert prefect_here.ask("flow_runs") == before
+    schema = flows_parameters()
+    assert schema["properties"][name]["pattern"] == PATTERN
+    assert schema["properties"][name]["description"]
 
 
 @pytest.mark.usefixtures("prefect_here", "folder")

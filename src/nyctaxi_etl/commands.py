@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from nyctaxi_etl import config, pipeline, uploading, warehousing
+from nyctaxi_etl.addresses import refuse_secret
 from nyctaxi_etl.datasets import FIRST_MONTHS
 from nyctaxi_etl.errors import UsageError
 from nyctaxi_etl.lakes import FOLDER
@@ -36,6 +37,8 @@ def job_of(command: Command, settings: Settings, run_id: str) -> Job:
 
     Raises ``UsageError`` for what can be seen to be wrong before anything is asked for.
     """
+    for option in ("source", "to", "lake"):
+        refuse_secret(f"--{option}", getattr(settings, option))
     data_dir = folder_of(str(settings.data_dir), "--data-dir")
     lake = "" if command == "ingest" else _lake(settings.lake, data_dir)
     if command == "warehouse":

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Self
 
 _LONGEST = 500
 # Where drivers and servers are wont to repeat what they were given: an address, or a name with its value.
-_IN_ADDRESS = re.compile(r"//[^\s'\"]*@")
+_IN_ADDRESS = re.compile(r"(?:\b[A-Za-z][\w+.-]*:/|//)[^\s'\"]*@")
 _NAMED = re.compile(
     r"((?:password|passwd|pwd|secret|token|signature|credential|private_key|api_?key|upload_id|authorization)"
     r"[\"']?\s*[=:]\s*)(?:[bfru]?\"[^\"]*\"|[bfru]?'[^']*'|(?:(?:basic|bearer)\s+)?[^\s,;&)}\]]+)",

@@ -5,10 +5,10 @@
 import logging
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, ParamSpec, TypeVar, cast
 from uuid import UUID
 
-from prefect import flow, get_client, get_run_logger, runtime, task
+from prefect import Flow, get_client, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
@@ -16,11 +16,12 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from nyctaxi_etl import pipeline, uploading, warehousing
+from nyctaxi_etl.addresses import PATTERN, refuse_secret, shown
 from nyctaxi_etl.artifacts import month_line, month_page, report_description, report_table
 from nyctaxi_etl.blocks.runs import record_run
 from nyctaxi_etl.commands import job_of, partitions_of
 from nyctaxi_etl.config import settings
-from nyctaxi_etl.errors import IncompleteRun, NycTaxiError
+from nyctaxi_etl.errors import IncompleteRun, NycTaxiError, UsageError
 from nyctaxi_etl.model import Color, Mode
 from nyctaxi_etl.places import lake_of, warehouse_of
 from nyctaxi_etl.report import LoadReport
@@ -48,9 +49,15 @@ Colors = Annotated[list[Color], _SOME]
 Years = Annotated[list[Year], _SOME]
 Months = Annotated[list[MonthNumber], _SOME]
 Jobs = Annotated[int, Field(ge=1, le=64)]
+# Checked by Prefect's server, before it keeps a deployment's parameters.
+Address = Annotated[str, Field(json_schema_extra={"pattern": PATTERN})]
 
 # Where Prefect logs what belongs to a flow run.
 _RUN_LOGS = "prefect.flow_runs"
+_ADDRESSES = frozenset({"source", "to", "lake"})
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class _Asked(NamedTuple):
@@ -60,6 +67,23 @@ class _Asked(NamedTuple):
     year: list[int]
     months: list[int]
     jobs: int
+
+
+class _Addressed(Flow[P, R]):
+    """A flow whose addresses are looked at before Prefect's server is told of a call: it would keep a password."""
+
+    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters as the server keeps them. Raises ``UsageError`` for an address with a password."""
+        for name in _ADDRESSES & parameters.keys():
+            try:
+                refuse_secret(f"--{name}", str(parameters[name]))
+            except UsageError as error:
+                raise UsageError(in_python(error.message), in_python(error.hint)) from None
+        return super().serialize_parameters(parameters)
+
+
+def _addressed(function: "Callable[P, LoadReport]") -> Flow[P, LoadReport]:
+    return _Addressed(function, flow_run_name=_run_name, validate_parameters=True, persist_result=False)
 
 
 # A subflow would take a second longer: Prefect waits at the end of each flow run.
@@ -72,7 +96,7 @@ def log_plan(table: str, months: list[str]) -> None:
 def _run_name() -> str:
     given = runtime.flow_run.parameters
     colors = "+".join(str(getattr(color, "value", color)) for color in given["color"])
-    to = given["to"].partition("://")[0] if "to" in given else given["lake"] or "lake"
+    to = shown(given["to"]).partition("://")[0] if "to" in given else shown(given["lake"]) or "lake"
     return f"{runtime.flow_run.flow_name} {colors} {_span(given['year'])} {_span(given['months'])} to {to}"
 
 
@@ -80,14 +104,14 @@ def _span(numbers: list[int]) -> str:
     return f"{min(numbers)}-{max(numbers)}" if len(set(numbers)) > 1 else str(numbers[0])
 
 
-@flow(name="ingest", flow_run_name=_run_name, validate_parameters=True, persist_result=False)
+@_addressed
 def ingest(  # noqa: PLR0913 - a flow's parameters are its form in Prefect's UI
     color: Colors,
     year: Years,
     months: Months,
     *,
-    source: str = "tlc",
-    to: str = "duckdb",
+    source: Address = "tlc",
+    to: Address = "duckdb",
     table: str | None = None,
     jobs: Jobs = 2,
     force: bool = False,
@@ -113,14 +137,14 @@ def ingest(  # noqa: PLR0913 - a flow's parameters are its form in Prefect's UI
     return _run("ingest", _Asked(color, year, months, jobs), given)
 
 
-@flow(name="upload", flow_run_name=_run_name, validate_parameters=True, persist_result=False)
+@_addressed
 def upload(  # noqa: PLR0913 - as above
     color: Colors,
     year: Years,
     months: Months,
     *,
-    source: str = "tlc",
-    lake: str = "",
+    source: Address = "tlc",
+    lake: Address = "",
     mode: Mode = Mode.ETL,
     raw: bool = False,
     jobs: Jobs = 2,
@@ -148,14 +172,14 @@ def upload(  # noqa: PLR0913 - as above
     return _run("upload", _Asked(color, year, months, jobs), given)
 
 
-@flow(name="warehouse", flow_run_name=_run_name, validate_parameters=True, persist_result=False)
+@_addressed
 def warehouse(  # noqa: PLR0913 - as above
     color: Colors,
     year: Years,
     months: Months,
     *,
-    lake: str = "",
-    to: str = "duckdb",
+    lake: Address = "",
+    to: Address = "duckdb",
     table: str | None = None,
     mode: Mode = Mode.ETL,
     jobs: Jobs = 2,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from nyctaxi_etl.addresses import refuse_secret
 from nyctaxi_etl.answer import is_host
 from nyctaxi_etl.errors import UsageError
 from nyctaxi_etl.model import Color, Month
@@ -80,6 +81,7 @@ def resolve(text: str, tlc_url: str = TLC_URL, datatalks_url: str = DATATALKS_UR
 
 def _base_url(text: str, name: str) -> str:
     """Return a base address without a slash at its end; ``name`` is the option or setting that it was given by."""
+    refuse_secret(name, text)
     scheme = text.partition(":")[0]
     try:
         parts = urlsplit(text)
@@ -91,9 +93,6 @@ def _base_url(text: str, name: str) -> str:
         message = f"{name} {scheme[:8]}://...: not an http or https address."
         hint = "Name tlc, datatalks, sample, a folder or an http(s) base URL."
         raise UsageError(message, hint if name.startswith("--") else "Write it as https://host or https://host/folder.")
-    if parts.username or parts.password:
-        message = f"{name} {parts.scheme}://...@{parts.hostname}: the address holds a user name or password."
-        raise UsageError(message, "It would be kept in logs and in the ledger: use an address without one.")
     if parts.query or parts.fragment:
         message = f"{name} {parts.scheme}://{parts.netloc}{parts.path}?...: a base address can't have a query."
         raise UsageError(message, "Months' names are put behind it: leave out all from the question mark on.")
@@ -111,6 +110,7 @@ def _is_host(name: str) -> bool:
 
 
 def _folder(text: str) -> Path:
+    refuse_secret("--source", text)
     folder = folder_of(text, "--source")
     if not folder.is_dir():
         message = f"--source {text}: there is no such folder."

@@ -10,6 +10,7 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from nyctaxi_etl.addresses import refuse_secret
 from nyctaxi_etl.errors import LakeError, UsageError
 from nyctaxi_etl.sources import folder_of
 
@@ -75,6 +76,7 @@ def open_lake(
     ``emulator``, the address of a server that stands in for Google's. Raises ``UsageError`` for an address that can't
     be a lake, and where there are no credentials.
     """
+    refuse_secret("--lake", address)
     if address in {"", FOLDER}:
         return _folder(data_dir / FOLDER)
     bucket = _BUCKET.fullmatch(address)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from nyctaxi_etl.addresses import refuse_secret
 from nyctaxi_etl.errors import QualityError, UsageError, WarehouseError
 from nyctaxi_etl.model import Month
 from nyctaxi_etl.schema import FILE_MONTH, condition
@@ -35,7 +36,6 @@ _MODULES: Mapping[str, str] = {"duckdb": "duckdb", "postgresql": "postgres", "po
 _OWNER = "nyctaxi "
 # What values of a type word are to a rule; all others are numbers.
 _KINDS: Mapping[str, str] = {"time": "time", "day": "day", "text": "text", "flag": "text"}
-_SECRET_KEYS = frozenset({"password", "passwd", "pwd", "sslpassword", "token", "secret"})
 
 
 # Whose databases are files; and the packages that bring a driver, where they are not called as it is.
@@ -84,6 +84,7 @@ def open_warehouse(address: str, data_dir: Path) -> Warehouse:
 
     Nothing is connected to yet. Raises ``UsageError`` for an address that can't be one or holds a password.
     """
+    refuse_secret("--to", address)
     if address == "duckdb":
         address = f"duckdb:///{data_dir / 'nyctaxi.duckdb'}"
     scheme = address.partition(":")[0].partition("+")[0]
@@ -212,11 +213,6 @@ def _engine(address: str) -> Engine:
 
     try:
         url = make_url(address)
-        if url.password or _SECRET_KEYS & {name.lower() for name in url.query}:
-            message = f"--to {url.drivername}://...: the address holds a password."
-            raise UsageError(
-                message, "Leave it out: set PGPASSWORD, use a password file, or register a block (blocks-init)."
-            )
         if url.drivername in {"postgres", "postgresql"}:
             url = url.set(drivername="postgresql+psycopg")
         return create_engine(url)
