@@ -44,6 +44,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.server)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Let an exception that is a test's parameter forget who raised it.
+
+    A parameter lives as long as the session, and with its traceback every frame that it passed, with the connections
+    in them: DuckDB's extension complains of those when the interpreter ends.
+    """
+    call = getattr(item, "callspec", None)
+    for value in call.params.values() if call else ():
+        if isinstance(value, BaseException):
+            value.__traceback__ = value.__context__ = value.__cause__ = None
+
+
 @pytest.fixture(scope="session")
 def postgres_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """The session's Postgres; its log is in pytest's folder."""

@@ -112,14 +112,12 @@ def test_rules_mean_the_same_in_postgres(
     assert _in_postgres(postgres_session, dataset, batch) == wanted
 
 
-DUCKDB = duckdb.connect()
-
-
 def _in_duckdb(dataset: Dataset, batch: pa.RecordBatch) -> list[list[bool]]:
     numbered = pa.table(batch).append_column("row", pa.array(range(batch.num_rows), pa.int64()))
     conditions = ", ".join(condition(rule.predicate, JANUARY) for rule in dataset.rules)
-    DUCKDB.register("trips", numbered)
-    rows = DUCKDB.execute(f"SELECT {conditions} FROM trips ORDER BY row").fetchall()
+    with duckdb.connect() as connection:
+        connection.register("trips", numbered)
+        rows = connection.execute(f"SELECT {conditions} FROM trips ORDER BY row").fetchall()
     return [[row[index] for row in rows] for index in range(len(dataset.rules))]
 
 
