@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -145,6 +146,8 @@ def prefect_ready(settings: Settings, instead: str = "") -> Iterator[None]:
     from nyctaxi_etl import config
 
     config.prepare_prefect(console=settings.verbose, instead=instead)
+    # Prefect's threads would write to stderr, past every setting, what they could not send to a server that is gone.
+    logging.raiseExceptions = settings.verbose
     with reaching_prefect(instead):
         from nyctaxi_etl import blocks
 
