@@ -299,7 +299,9 @@ def run_one(seed: int, originals: Sequence[tuple[Partition, list[bytes]]], folde
     data = _damaged(data, rng) if is_damaged else data
     path = folder / f"{partition.stem}.csv{'.gz' if zipped else ''}"
     path.write_bytes(data)
+    # Blocks of a line or two, but not where damage to gzip has made a long file of it.
     block, portion = rng.choice((1 << 20, 1 << 20, 40, 300, 3_000)), rng.choice((1 << 16, 2))
+    block, portion = (1 << 20, 1 << 16) if is_damaged else (block, portion)
     started = time.process_time()
     try:
         with mock.patch.multiple(csvfile, BLOCK_BYTES=block, BLOCK_LINES=portion):

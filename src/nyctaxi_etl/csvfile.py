@@ -37,6 +37,7 @@ from nyctaxi_etl.limits import (
     HEAD_BYTES,
     HEADER_BYTES,
     LINE_BYTES,
+    SURPLUS_FIELDS,
     refuse_what_swells,
 )
 from nyctaxi_etl.rejects import as_text, none_rejected
@@ -199,7 +200,7 @@ def _width(body: bytes, names: int) -> int:
     """Return how many fields most of the first rows have: 2016H2 has 19 under 17 names."""
     lines = body.split(b"\n", _SNIFF_LINES)[:_SNIFF_LINES]
     rows = (split(line) for line in lines if line.strip() and len(line) <= LINE_BYTES)
-    widths = Counter(len(row) for row in rows if not isinstance(row, str) and len(row) <= FIELDS)
+    widths = Counter(len(row) for row in rows if not isinstance(row, str) and len(row) <= names + SURPLUS_FIELDS)
     return max(names, *(width for width, _ in widths.most_common(1)), 1)
 
 

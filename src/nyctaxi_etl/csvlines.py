@@ -200,13 +200,16 @@ def _judged(lines: Lines) -> tuple[np.ndarray, np.ndarray]:
     counts = commas[lines.ends] - commas[lines.starts] + 1
     resist = lines.ends - lines.starts > LINE_BYTES
     resist[0] |= lines.data.startswith(BOM)
-    if b'"' in lines.data:
-        quoted, unclear = _quoting(marks, commas, lines)
-        counts -= quoted
-        resist |= unclear
     returns = np.flatnonzero(marks == _RETURN)
     following = marks.take(returns + 1, mode="clip")
     lone = returns[(following != _END) & (returns + 1 < len(marks))]
+    if b'"' in lines.data:
+        quoted, unclear, quotes = _quoting(marks, commas, lines)
+        counts -= quoted
+        resist |= unclear
+        # Within quotes it is a character as others are.
+        before = np.searchsorted(quotes, lone) - np.searchsorted(quotes, lines.starts[_line_of(lone, lines)])
+        lone = lone[before % 2 == 0]
     resist[_line_of(lone, lines)] = True
     if not _is_utf8(lines.data):
         for index in np.unique(_line_of(np.flatnonzero(marks >= _ASCII), lines)):
@@ -214,8 +217,8 @@ def _judged(lines: Lines) -> tuple[np.ndarray, np.ndarray]:
     return counts, resist
 
 
-def _quoting(marks: np.ndarray, commas: np.ndarray, lines: Lines) -> tuple[np.ndarray, np.ndarray]:
-    """Return how many commas of each line stand within quotes, and a mask of the lines where that is not certain.
+def _quoting(marks: np.ndarray, commas: np.ndarray, lines: Lines) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return how many commas of each line are within quotes, a mask of lines where that is not certain, and the quotes.
 
     It is where every second quote opens a field, right after a comma or the line's beginning, or is the second of a
     doubled one, and the others close it; and where no quote opens a field, so that all are characters as others are.
@@ -241,7 +244,7 @@ def _quoting(marks: np.ndarray, commas: np.ndarray, lines: Lines) -> tuple[np.nd
     pairs = np.flatnonzero(inside)
     within = np.zeros(len(lines), np.int32)
     np.add.at(within, line[certain & opens][pairs], inside[pairs])
-    return within, fields & unclear
+    return within, fields & unclear, quotes[fields[line]]
 
 
 def _line_of(positions: np.ndarray, lines: Lines) -> np.ndarray:

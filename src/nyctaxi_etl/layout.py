@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 
 from nyctaxi_etl.datasets import ADDED_COLUMNS
 from nyctaxi_etl.errors import CorruptFile, SchemaDrift
+from nyctaxi_etl.limits import SAME_MEANING
 from nyctaxi_etl.schema import key
 
 if TYPE_CHECKING:
@@ -93,6 +95,10 @@ def find_layout(names: Sequence[str], columns: Sequence[Column], path: Path, wid
         if column.required and column not in found:
             message = f"{path.name}: no column means {column.name}; its columns begin {','.join(names)[:80]!r}."
             raise SchemaDrift(message, f"Known names: {', '.join((column.name, *column.aliases))}.")
+    for meant, count in Counter(column.name for column in found if column).items():
+        if count > SAME_MEANING:
+            message = f"{path.name}: {count} of its columns mean {meant}."
+            raise SchemaDrift(message, f"At most {SAME_MEANING} may: look at what its source holds.")
     return Layout(tuple(names), found, width)
 
 

@@ -16,7 +16,7 @@ from nyctaxi_etl.arrays import from_numbers
 from nyctaxi_etl.casts import is_text, plain
 from nyctaxi_etl.errors import CorruptFile
 from nyctaxi_etl.layout import Block, Rows, find_layout, refuse_other_kinds, shown
-from nyctaxi_etl.limits import BATCH_BYTES, REJECT_BYTES, refuse_what_swells
+from nyctaxi_etl.limits import BATCH_BYTES, PARQUET_ROW_BYTES, REJECT_BYTES, refuse_what_swells
 from nyctaxi_etl.pages import open_published, rows_at_once
 from nyctaxi_etl.rejects import as_text, none_rejected
 
@@ -55,13 +55,13 @@ class ParquetFile:
         first = 1
         size = self.path.stat().st_size
         with _opened(self.path) as file:
-            refuse_what_swells(self.path, size, 0, file.metadata.num_rows)
+            refuse_what_swells(self.path, size, 0, file.metadata.num_rows, PARQUET_ROW_BYTES)
             batches = file.iter_batches(rows_at_once(self.path), columns=list(self._known))
             while (batch := _next(batches, self.path)) is not None:
                 for part in _parts(_plain(batch), self.path):
                     yield Block(first, part)
                     first += part.num_rows
-                refuse_what_swells(self.path, size, 0, first)
+                refuse_what_swells(self.path, size, 0, first, PARQUET_ROW_BYTES)
 
     def parse(self, block: Block) -> Rows:
         """Sort a batch's columns by what they mean."""
