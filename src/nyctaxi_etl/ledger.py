@@ -40,7 +40,7 @@ LEDGER = (
     Column("flags", "text", about="Rows that a rule marks but keeps, by rule, as JSON; empty if there are none."),
 )
 KEY = ("table_name", "file_month")
-# Ledgers of before 2025-12 lack these: they get them with the next load, and are read without them.
+# Ledgers made before 2026-12 lack these: they get them with the next load, and are read without them.
 _LATER = frozenset({"replaced_source", "replaced_rows", "flags"})
 
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nyctaxi_etl.arrays import array as array_of
-from nyctaxi_etl.arrays import from_numbers
+from nyctaxi_etl.arrays import from_numbers, scalar
 from nyctaxi_etl.casts import is_text, plain
 from nyctaxi_etl.errors import CorruptFile
 from nyctaxi_etl.layout import Block, Rows, find_layout, refuse_other_kinds, shown
@@ -105,10 +105,27 @@ def _parts(batch: pa.RecordBatch, path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _originals(batch: pa.RecordBatch, first: int, picked: np.ndarray) -> tuple[np.ndarray, pa.Array]:
+    """Return the numbers of the picked rows, and each as a JSON object, cut to what is kept of a row."""
     rows = batch.take(from_numbers(picked))
-    values = zip(*(shown(column) for column in rows.columns), strict=True)
-    texts = (json.dumps(dict(zip(batch.schema.names, row, strict=True)), default=str) for row in values)
-    return first + picked, array_of([as_text(text.encode()) for text in texts], pa.string())
+    members: list[pa.Array | str] = []
+    for name, column in dict(zip(batch.schema.names, rows.columns, strict=True)).items():
+        members += [f"{', ' if members else '{'}{json.dumps(name)}: ", _as_json(column)]
+    parts = [scalar(part, pa.string()) if isinstance(part, str) else part for part in members]
+    texts = pc.binary_join_element_wise(*parts, scalar("}", pa.string()), scalar("", pa.string()))
+    if pc.max(pc.binary_length(texts)).as_py() > REJECT_BYTES:
+        texts = array_of([as_text(text.encode()) for text in texts.to_pylist()], pa.string())
+    return first + picked, texts
+
+
+def _as_json(column: pa.Array) -> pa.Array:
+    """Write values as JSON, each that is there several times once: most of a month's rejects differ in few columns."""
+    plain_column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    try:
+        encoded = plain_column.dictionary_encode(null_encoding="encode")
+    except pa.ArrowNotImplementedError:  # decimals of few digits
+        return array_of([json.dumps(value, default=str) for value in shown(plain_column)], pa.string())
+    values = [json.dumps(value, default=str) for value in shown(encoded.dictionary)]
+    return array_of(values, pa.string()).take(encoded.indices)
 
 
 @contextmanager
