@@ -79,7 +79,10 @@ def _encode(table: pa.Table, rng: random.Random) -> pa.Table:
 def _spoil(table: pa.Table, rng: random.Random) -> pa.Table:
     """Put an extreme value into some rows of a column, in whatever type holds both."""
     index = rng.randrange(table.num_columns)
-    values = table.column(index).to_pylist()
+    try:
+        values = table.column(index).to_pylist()
+    except (ValueError, OverflowError):  # what Python can't hold is extreme enough
+        return table
     extreme = rng.choice(_EXTREMES)
     for row in rng.sample(range(len(values)), min(len(values), rng.choice((1, 2, len(values))))):
         values[row] = extreme
@@ -275,6 +278,18 @@ def test_a_dictionary_that_lacks_a_value_is_damage(tmp_path: Path) -> None:
     # Its header says that the dictionary page (field 7: 0x4c) has two values (field 1: 0x15), 4 in zigzag.
     path.write_bytes(path.read_bytes().replace(b"\x4c\x15\x04", b"\x4c\x15\x02", 1))
     with pytest.raises(CorruptFile, match="a dictionary lacks values that are used"):
+        stage_file(path, DATASETS[Color.YELLOW])
+
+
+def test_a_footer_that_counts_otherwise_is_damage(tmp_path: Path) -> None:
+    """Rows that are there and not in the footer's count, or the other way round, are no whole file."""
+    path = tmp_path / "yellow_tripdata_2019-01.parquet"
+    pq.write_table(pa.table({"tpep_pickup_datetime": ["2019-01-01 00:00:00"] * 40}), path)
+    data = path.read_bytes()
+    # The footer's third field, num_rows (0x16), is 40: 80 in zigzag; it comes before the row groups (0x19).
+    where = data.index(b"\x16\x50\x19", len(data) - 8 - int.from_bytes(data[-8:-4], "little"))
+    path.write_bytes(data[: where + 1] + b"\x4e" + data[where + 2 :])
+    with pytest.raises(CorruptFile, match="has 40 rows where its footer says 39"):
         stage_file(path, DATASETS[Color.YELLOW])
 
 

@@ -51,7 +51,10 @@ class ParquetFile:
         return frozenset(column.name for column in self._known.values())
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the file's rows in order, only the columns that mean something."""
+        """Yield the file's rows in order, only the columns that mean something.
+
+        Raises ``CorruptFile`` for damaged bytes, and at the end if there are more or fewer rows than the footer says.
+        """
         first = 1
         size = self.path.stat().st_size
         with _opened(self.path) as file:
@@ -62,6 +65,9 @@ class ParquetFile:
                     yield Block(first, part)
                     first += part.num_rows
                 refuse_what_swells(self.path, size, 0, first, PARQUET_ROW_BYTES)
+            if first - 1 != file.metadata.num_rows:
+                message = f"{self.path.name} has {first - 1:,} rows where its footer says {file.metadata.num_rows:,}."
+                raise CorruptFile(message, "Fetch it again.")
 
     def parse(self, block: Block) -> Rows:
         """Sort a batch's columns by what they mean."""

@@ -91,12 +91,15 @@ def _conform(rows: Rows, dataset: Dataset) -> tuple[list[pa.Array], list[_Fault]
     arrays: list[pa.Array] = []
     faults: list[_Fault] = []
     unknown: list[tuple[str, pa.Array]] = []
+    lost: pa.Array | None = None
     for column in dataset.columns:
         published = rows.columns.get(column.name, [])
-        converted = [convert(values, column) for values in published] or [_absent(arrow_type(column), rows.count)]
+        asked = published if column.type == "time" else [_without(values, lost) for values in published]
+        converted = [convert(values, column) for values in asked] or [_absent(arrow_type(column), rows.count)]
         for values, result in zip(published, converted, strict=False):
             if result.bad is not None:
                 faults.append(_Fault(column.name, result.bad, values))
+                lost = either(lost, result.bad)
             if result.unknown is not None:
                 unknown.append((column.name, result.unknown))
         arrays.append(converted[0].array if len(converted) == 1 else pc.coalesce(*(c.array for c in converted)))
@@ -104,6 +107,16 @@ def _conform(rows: Rows, dataset: Dataset) -> tuple[list[pa.Array], list[_Fault]
         if values.null_count < len(values) and count(filled := pc.invert(blank(values))):
             faults.append(_Fault(f"surplus field {index}", filled, values))
     return arrays, faults, unknown
+
+
+def _without(values: pa.Array, lost: pa.Array | None) -> pa.Array:
+    """Leave out texts of rows that are set aside already, for an earlier column: one that doesn't cast costs ten.
+
+    Times are asked for all the same: pickups are counted of every row.
+    """
+    if lost is None or values.type != pa.string():
+        return values
+    return pc.if_else(lost, scalar(None, pa.string()), values)
 
 
 def _absent(kind: pa.DataType, rows: int) -> Converted:
