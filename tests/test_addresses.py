@@ -8,7 +8,7 @@ from urllib.parse import quote_plus
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -88,6 +88,7 @@ PARTS = st.sampled_from(
 
 
 @given(st.lists(PARTS, max_size=12).map("".join))
+@example("http://h://@")
 def test_rule_and_schema_agree(address: str) -> None:
     """The schema refuses what the rule refuses, and nothing else; what a driver reads as a password is one."""
     assert is_refused_by_schema(address) == holds_secret(address)

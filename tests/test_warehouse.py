@@ -331,7 +331,8 @@ def test_web_to_lake_to_bigquery(
     source = ("--source", str(Path(REAL or "", "datatalks")))
     commands: Sequence[tuple[str, ...]] = (("upload", *RANGE, *source), ("warehouse", *RANGE, "--to", "bigquery"))
     for command in commands:
-        done = nyctaxi(*command, folder=tmp_path, settings=settings)
+        # The emulator counts a month short now and then while another is committed: one at a time.
+        done = nyctaxi(*command, "--jobs", "1", folder=tmp_path, settings=settings)
         assert done.code == 0, done.err
         assert done.json["totals"]["outcomes"] == {"loaded": 6}
         if command[0] == "warehouse" or mode == "etl":

@@ -22,6 +22,8 @@ def _any_case(word: str) -> str:
 # What an address that holds a secret begins with; as Python and JavaScript write it.
 _SECRETS = (
     # scheme://user:password@, with any number of slashes or no scheme. A password may have a slash, as drivers read it.
+    rf"(?:{_SCHEME}/?/(?!/)|//(?!/))[^/:]*:[^@]*@",
+    # A drive's letter stands behind three: there is no user in duckdb:///C:/trips@home.
     rf"(?:{_SCHEME}/+|//+)(?!{_DRIVE})[^/:]*:[^@]*@",
     # user:password@ without a slash before it; not a path.
     rf"(?!{_SCHEME}/)(?!{_DRIVE})(?!/)[^/:]*:[^@]*@",
