@@ -282,7 +282,7 @@ def settled(job: Job, partition: Partition, work: Callable[[PartitionResult], Pa
     """Return what ``work`` makes of a blank result, with its time, and tell it.
 
     Whatever goes wrong becomes a failed or missing result, what nobody foresaw a ``Bug``: the other months go on. But
-    for a ``UsageError``, which is wrong for every month. No other function catches a bare ``Exception``.
+    for a ``UsageError``, which is wrong for every month. Nothing else in a month's work catches a bare ``Exception``.
     """
     started = time.perf_counter()
     blank = PartitionResult(partition, "failed", job.place_of(partition), started=time.time())
