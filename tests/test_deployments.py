@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from support.command import environment
+from support.command import running
 from support.months import publish
 
 if TYPE_CHECKING:
@@ -46,22 +43,9 @@ def deployment(prefect_running: PrefectServer, tmp_path: Path) -> Iterator[str]:
     publish(tmp_path / "source", "2021-01", 20, "B00001")
     (tmp_path / "serving.py").write_text(SCRIPT)
     settings = {**prefect_running.environment(), "PREFECT_RUNNER_POLL_FREQUENCY": "1", "DO_NOT_TRACK": "1"}
-    with (tmp_path / "serving.log").open("wb") as log:
-        serving = subprocess.Popen(
-            [sys.executable, "serving.py"],
-            cwd=tmp_path,
-            env=environment(tmp_path, settings),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
+    with running("serving.py", folder=tmp_path, settings=settings):
         (one,) = until(lambda: prefect_running.ask("deployments", deployments={"name": {"any_": ["by-hand"]}}))
         yield f"{prefect_running.api}/deployments/{one['id']}"
-    finally:
-        os.killpg(serving.pid, 9)
-        serving.wait()
 
 
 def test_a_deployment(prefect_running: PrefectServer, deployment: str) -> None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from functools import partialmethod
-from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
@@ -23,10 +19,12 @@ from nyctaxi_etl.casts import convert
 from nyctaxi_etl.csvfile import CsvFile
 from nyctaxi_etl.datasets import FHV, YELLOW
 from nyctaxi_etl.errors import CorruptFile, SchemaDrift
+from support.command import python
 from support.published import csv_file, stage_csv, stage_file, stage_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 TIME = "2019-01-05 10:00:00"
 HEADER = "VendorID,tpep_pickup_datetime,passenger_count,fare_amount,store_and_fwd_flag"
@@ -54,16 +52,7 @@ if status.exists():  # what getrusage says begins with what the parent had
 else:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20))
 """
-    places = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": places},
-    )
-    outcome, megabytes = done.stdout.strip().splitlines()
+    outcome, megabytes = python(code, 60).splitlines()
     return outcome, float(megabytes)
 
 

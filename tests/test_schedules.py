@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
 import httpx
 
-from support.command import environment
+from support.command import running
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
     from typing import Any
 
@@ -33,22 +30,11 @@ def test_a_cron_deployment_is_scheduled_and_run(prefect_running: PrefectServer, 
     log = prefect_running.home / "server.log"
     before = len(log.read_text())
     settings = {**prefect_running.environment(), "NYCTAXI_SAMPLE_ROWS": "500"}
-    with (tmp_path / "serve.log").open("wb") as output:
-        serving = subprocess.Popen(
-            [sys.executable, "-c", SERVE],
-            cwd=tmp_path,
-            env=environment(tmp_path, settings),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+    with running("-c", SERVE, folder=tmp_path, settings=settings) as serving:
         try:
             run = _first_completed(prefect_running, serving)
         finally:
             _remove(prefect_running, "every-ten-seconds")
-            os.killpg(serving.pid, signal.SIGKILL)  # and the run that may have begun meanwhile
-            serving.wait()
     assert (run["auto_scheduled"], run["state"]["message"]) == (True, "1 loaded")
     assert (tmp_path / "data" / "nyctaxi.duckdb").exists()
     said = log.read_text()[before:]

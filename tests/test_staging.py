@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Never
 
 import pyarrow.parquet as pq
@@ -18,9 +16,12 @@ from nyctaxi_etl.model import Partition
 from nyctaxi_etl.progress import Event, listening
 from nyctaxi_etl.stagefile import batches
 from nyctaxi_etl.staging import Limits, keep_rejects, stage, workplace
+from support.command import python
 from support.published import JANUARY, csv_file, raw_file, rejects_in
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nyctaxi_etl.model import Staged
 
 TIME = "2019-01-05 10:00:00"
@@ -163,15 +164,7 @@ path = Path({str(path)!r})
 staged = stage(raw_file(path, Partition(YELLOW.color, Month(2019, 1))), YELLOW, path.parent, Limits(1.0))
 print(staged.rows_rejected, "pandas" in sys.modules)
 """
-    places = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": places},
-    )
-    assert done.stdout.strip() == "6 False"
+    assert python(code) == "6 False"
 
 
 def test_staging_needs_no_folder_made_before(tmp_path: Path) -> None:

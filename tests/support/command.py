@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import nyctaxi_etl
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 SECONDS = 120
 COMMAND = [sys.executable, "-m", "nyctaxi_etl"]
@@ -65,6 +67,42 @@ def nyctaxi(*arguments: str, folder: Path, settings: Mapping[str, str] | None = 
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+
+
+@contextmanager
+def running(
+    *arguments: str, folder: Path, settings: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run Python with these arguments in ``folder`` beside the test, its output in ``running.log``; then kill it."""
+    with (folder / "running.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=folder,
+            env=environment(folder, settings),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # and what it may have started meanwhile
+        process.wait()
+
+
+def python(code: str, seconds: float = SECONDS) -> str:
+    """Run Python code in a process of its own that finds the package and the tests, and return what it prints."""
+    tests = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=seconds,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([tests, *filter(None, sys.path)])},
+    )
+    return done.stdout.strip()
 
 
 def start(*arguments: str, folder: Path, settings: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
