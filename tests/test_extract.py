@@ -466,7 +466,8 @@ def test_a_drip_is_cut_off(site: Site, into: Path, fault: Fault, monkeypatch: py
     with listening(events.append):
         raw = fetch(_source(site, PARQUET), JANUARY, into)
     assert raw.sha256 == _sha256(site.folder / PARQUET)
-    assert len(site.hits) == 2
+    # On a machine that is busy for a third of a second an honest transfer is cut off and gone on with, too.
+    assert len(site.hits) >= 2
     assert any("less than 1,000 bytes a second" in event.note for event in events)
     site.always[GZIP] = fault
     with pytest.raises(Transient, match="less than 1,000 bytes a second") as caught:
