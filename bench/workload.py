@@ -15,8 +15,8 @@ import pyarrow as pa
 from pgpq import ArrowToPostgresBinaryEncoder
 from pyarrow import csv
 
-from nyctaxi_etl.model import Color, Month, Partition
-from nyctaxi_etl.sample import write_month
+from nyctaxi_etl.core.partition import Color, Month, Partition
+from nyctaxi_etl.sample.months import write_month
 
 # The columns of a yellow month of 2021 as DataTalksClub publishes it.
 COLUMNS = {

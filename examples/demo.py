@@ -12,7 +12,7 @@ import duckdb
 from rich.console import Console
 from rich.table import Table
 
-from nyctaxi_etl.config import settings
+from nyctaxi_etl.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from nyctaxi_etl.compatibility import BAD_PAIRS, BadPair
+from nyctaxi_etl.core.compatibility import BAD_PAIRS, BadPair
 
 ROOT = Path(__file__).parents[1]
 REQUIREMENTS = {

@@ -18,19 +18,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nyctaxi_etl import iter_trips, read_trips
-from nyctaxi_etl.datasets import YELLOW
-from nyctaxi_etl.errors import NotPublished, NycTaxiError, UsageError, WarehouseError
-from nyctaxi_etl.extract import fetch
-from nyctaxi_etl.lakes import trips_key
+from nyctaxi_etl.core.errors import NotPublished, NycTaxiError, UsageError, WarehouseError
+from nyctaxi_etl.core.partition import Color, Month, Partition
+from nyctaxi_etl.lakes.base import trips_key
 from nyctaxi_etl.lakes.gcs import GcsLake, gcs_client
 from nyctaxi_etl.lakes.local import LocalLake
 from nyctaxi_etl.lakes.parquet import staged_parquet
-from nyctaxi_etl.model import Color, Month, Partition
-from nyctaxi_etl.sources import resolve
-from nyctaxi_etl.stagefile import arrow_schema
-from nyctaxi_etl.staging import stage
-from nyctaxi_etl.warehouses import table_columns
-from nyctaxi_etl.warehouses.duckdb import DuckDB
+from nyctaxi_etl.schema.datasets import YELLOW
+from nyctaxi_etl.sources.fetch import fetch
+from nyctaxi_etl.sources.registry import resolve
+from nyctaxi_etl.staging.files import arrow_schema
+from nyctaxi_etl.transform.stream import stage
+from nyctaxi_etl.warehouses.base import table_columns
+from nyctaxi_etl.warehouses.duckdb.warehouse import DuckDB
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,6 +1,6 @@
 """``python -m nyctaxi_etl`` is ``nyctaxi``."""
 
-from nyctaxi_etl.cli import run
+from nyctaxi_etl.cli.app import run
 
 if __name__ == "__main__":
     run()

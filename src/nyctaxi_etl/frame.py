@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nyctaxi_etl import config
-from nyctaxi_etl.datasets import DATASETS, FIRST_MONTHS
-from nyctaxi_etl.errors import CorruptFile, NotPublished, NycTaxiError, UsageError, WarehouseError
-from nyctaxi_etl.lakes import open_lake, trips_key
-from nyctaxi_etl.ledger import LEDGER_TABLE
-from nyctaxi_etl.model import Month, Partition, parse_colors, parse_months, parse_years, select
-from nyctaxi_etl.pipeline import BLOCK, Google
-from nyctaxi_etl.schema import FILE_MONTH, quote
-from nyctaxi_etl.sources import folder_of
+from nyctaxi_etl import settings as config
+from nyctaxi_etl.core.errors import CorruptFile, NotPublished, NycTaxiError, UsageError, WarehouseError
+from nyctaxi_etl.core.partition import Month, Partition, parse_colors, parse_months, parse_years, select
+from nyctaxi_etl.lakes.base import open_lake, trips_key
+from nyctaxi_etl.pipelines.ingest import BLOCK, Google
+from nyctaxi_etl.schema.columns import FILE_MONTH, quote
+from nyctaxi_etl.schema.datasets import DATASETS, FIRST_MONTHS
+from nyctaxi_etl.sources.registry import folder_of
+from nyctaxi_etl.warehouses.ledger import LEDGER_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as ds
 
-    from nyctaxi_etl.lakes import Lake
-    from nyctaxi_etl.model import Color
-    from nyctaxi_etl.schema import Column
+    from nyctaxi_etl.core.partition import Color
+    from nyctaxi_etl.lakes.base import Lake
+    from nyctaxi_etl.schema.columns import Column
 
 BATCH_ROWS = 100_000
 _WAREHOUSE = "duckdb"
@@ -281,7 +281,7 @@ def _lake(address: str, data_dir: Path) -> Lake:
     if not address.startswith(BLOCK):
         return open_lake(address, data_dir, emulator=config.storage_emulator() or None)
     config.prepare_prefect(console=False)
-    from nyctaxi_etl import blocks
+    from nyctaxi_etl.orchestration import blocks
 
     blocks.start_server()
     return blocks.lake_behind(address.removeprefix(BLOCK), Google(storage_emulator=config.storage_emulator()))
@@ -316,7 +316,7 @@ def _dataset(file: BinaryIO, partition: Partition, uri: str) -> ds.Dataset:
 
 
 def _schema(columns: Sequence[Column]) -> pa.Schema:
-    from nyctaxi_etl.stagefile import arrow_schema
+    from nyctaxi_etl.staging.files import arrow_schema
 
     return arrow_schema(columns)
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nyctaxi_etl.datasets import DATASETS
 from nyctaxi_etl.lakes.parquet import staged_parquet
-from nyctaxi_etl.stagefile import batches, schema_of
+from nyctaxi_etl.schema.datasets import DATASETS
+from nyctaxi_etl.staging.files import batches, schema_of
 from support.postgres import HOST, free_port
 from support.venvs import environment
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from nyctaxi_etl.model import Staged
+    from nyctaxi_etl.core.partition import Staged
 
 START_SECONDS = 60
 STOP_SECONDS = 20

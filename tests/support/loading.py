@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from nyctaxi_etl.pipeline import Job, direct_steps, ingest_month
-from nyctaxi_etl.progress import Event, listening
-from nyctaxi_etl.sources import resolve
-from nyctaxi_etl.warehouses import open_warehouse
+from nyctaxi_etl.core.progress import Event, listening
+from nyctaxi_etl.pipelines.ingest import Job, direct_steps, ingest_month
+from nyctaxi_etl.sources.registry import resolve
+from nyctaxi_etl.warehouses.base import open_warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Self
 
-    from nyctaxi_etl.model import Partition
-    from nyctaxi_etl.report import PartitionResult
-    from nyctaxi_etl.warehouses import Warehouse
+    from nyctaxi_etl.core.partition import Partition
+    from nyctaxi_etl.core.report import PartitionResult
+    from nyctaxi_etl.warehouses.base import Warehouse
 
 TESTS = Path(__file__).parents[1]
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from nyctaxi_etl.model import Color, Month, Partition, RawFile, Staged
-from nyctaxi_etl.schema import Column, Dataset
-from nyctaxi_etl.stagefile import arrow_schema, writing
+from nyctaxi_etl.core.partition import Color, Month, Partition, RawFile, Staged
+from nyctaxi_etl.schema.columns import Column, Dataset
+from nyctaxi_etl.staging.files import arrow_schema, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

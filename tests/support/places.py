@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import psycopg
 
-from nyctaxi_etl.schema import quote
-from nyctaxi_etl.warehouses import open_warehouse, table_columns
+from nyctaxi_etl.schema.columns import quote
+from nyctaxi_etl.warehouses.base import open_warehouse, table_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from nyctaxi_etl.schema import Dataset
-    from nyctaxi_etl.warehouses import Warehouse
+    from nyctaxi_etl.schema.columns import Dataset
+    from nyctaxi_etl.warehouses.base import Warehouse
 
 # SQLite has no type for time and gives back the text that it keeps.
 _FROM_TEXT: Mapping[str, Callable[[str], object]] = {"time": datetime.fromisoformat, "day": date.fromisoformat}

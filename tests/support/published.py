@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nyctaxi_etl.layout import Reject
-from nyctaxi_etl.model import Month, Partition, RawFile, Staged
-from nyctaxi_etl.stagefile import arrow_schema, batches, schema_of
-from nyctaxi_etl.staging import Limits, stage
+from nyctaxi_etl.core.partition import Month, Partition, RawFile, Staged
+from nyctaxi_etl.readers.layout import Reject
+from nyctaxi_etl.staging.files import arrow_schema, batches, schema_of
+from nyctaxi_etl.transform.stream import Limits, stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nyctaxi_etl.schema import Dataset
+    from nyctaxi_etl.schema.columns import Dataset
 
 JANUARY = Month(2019, 1)
 

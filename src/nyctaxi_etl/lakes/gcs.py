@@ -11,9 +11,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
-from nyctaxi_etl.errors import LakeError, NotPublished, Transient, UsageError
-from nyctaxi_etl.lakes import CHUNK_BYTES, on_disk
-from nyctaxi_etl.lakes.refusals import (
+from nyctaxi_etl.core.errors import LakeError, NotPublished, Transient, UsageError
+from nyctaxi_etl.lakes.base import CHUNK_BYTES, on_disk
+from nyctaxi_etl.lakes.gcs_refusals import (
     AGAIN,
     MissingError,
     ReplacedError,
@@ -23,8 +23,8 @@ from nyctaxi_etl.lakes.refusals import (
     refusal,
     unreadable,
 )
-from nyctaxi_etl.lakes.session import CONNECT_SECONDS, READ_SECONDS, Parcel, checksum, send, trying
-from nyctaxi_etl.lakes.streams import Opened, Told
+from nyctaxi_etl.lakes.gcs_streams import Opened, Told
+from nyctaxi_etl.lakes.gcs_upload import CONNECT_SECONDS, READ_SECONDS, Parcel, checksum, send, trying
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from google.auth.credentials import Credentials
     from google.cloud.storage import Blob, Client  # type: ignore[import-untyped]
 
-    from nyctaxi_etl.model import Partition
+    from nyctaxi_etl.core.partition import Partition
 
 CHUNK_MULTIPLE = 256 << 10
 SESSIONS = 3

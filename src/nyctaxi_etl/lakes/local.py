@@ -8,18 +8,18 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from nyctaxi_etl.claims import claimed, sweep
-from nyctaxi_etl.errors import CorruptFile, NotPublished
-from nyctaxi_etl.lakes import on_disk
-from nyctaxi_etl.progress import Event, tell
-from nyctaxi_etl.sidefile import is_count, is_texts, read_side
+from nyctaxi_etl.core.claims import claimed, sweep
+from nyctaxi_etl.core.errors import CorruptFile, NotPublished
+from nyctaxi_etl.core.progress import Event, tell
+from nyctaxi_etl.core.side_files import is_count, is_texts, read_side
+from nyctaxi_etl.lakes.base import on_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
     from typing import BinaryIO
 
-    from nyctaxi_etl.model import Partition
+    from nyctaxi_etl.core.partition import Partition
 
 _FIELDS: Mapping[str, Callable[[Any], bool]] = {"bytes": is_count, "mtime_ns": is_count, "facts": is_texts}
 

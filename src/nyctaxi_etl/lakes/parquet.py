@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nyctaxi_etl.datasets import DATASETS
-from nyctaxi_etl.errors import CorruptFile
-from nyctaxi_etl.lakes import on_disk
-from nyctaxi_etl.progress import Event, tell
-from nyctaxi_etl.stagefile import arrow_schema, batches
+from nyctaxi_etl.core.errors import CorruptFile
+from nyctaxi_etl.core.progress import Event, tell
+from nyctaxi_etl.lakes.base import on_disk
+from nyctaxi_etl.schema.datasets import DATASETS
+from nyctaxi_etl.staging.files import arrow_schema, batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from nyctaxi_etl.model import Staged
+    from nyctaxi_etl.core.partition import Staged
 
 ROW_GROUP_ROWS = 1 << 20
 # pyarrow writes a row group from a table that is in memory as a whole. 80 MiB of Arrow are 790,000 yellow rows, or

@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, cast
 
-from nyctaxi_etl.errors import QualityError, WarehouseError
-from nyctaxi_etl.progress import Event
-from nyctaxi_etl.schema import quote
+from nyctaxi_etl.core.errors import QualityError, WarehouseError
+from nyctaxi_etl.core.progress import Event
+from nyctaxi_etl.schema.columns import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import pyarrow as pa
 
-    from nyctaxi_etl.model import Partition
-    from nyctaxi_etl.schema import Column
-    from nyctaxi_etl.warehouses import Warehouse
-    from nyctaxi_etl.warehouses.bigquery import BigQuery
-    from nyctaxi_etl.warehouses.duckdb import DuckDB
-    from nyctaxi_etl.warehouses.postgres import Postgres
-    from nyctaxi_etl.warehouses.sqlalchemy import AnyDatabase
+    from nyctaxi_etl.core.partition import Partition
+    from nyctaxi_etl.schema.columns import Column
+    from nyctaxi_etl.warehouses.base import Warehouse
+    from nyctaxi_etl.warehouses.bigquery.warehouse import BigQuery
+    from nyctaxi_etl.warehouses.duckdb.warehouse import DuckDB
+    from nyctaxi_etl.warehouses.postgres.warehouse import Postgres
+    from nyctaxi_etl.warehouses.sqlalchemy.warehouse import AnyDatabase
 
 MARK = "nyctaxi lookup: what the ids of trips mean"
 _ROWS = "lookup rows"  # no table can be named so
@@ -56,7 +56,7 @@ def _in_duckdb(warehouse: DuckDB, table: str, columns: Sequence[Column], rows: p
 
 
 def _in_postgres(warehouse: Postgres, table: str, columns: Sequence[Column], rows: pa.Table) -> int:
-    from nyctaxi_etl.warehouses.postgres_locks import lock, wait
+    from nyctaxi_etl.warehouses.postgres.locks import lock, wait
 
     find = "SELECT coalesce(obj_description(oid, 'pg_class'), '') FROM pg_class WHERE oid = to_regclass(%s)"
     with warehouse._transaction() as cursor:  # noqa: SLF001 - of the same package
@@ -98,9 +98,9 @@ def _in_any_database(warehouse: AnyDatabase, table: str, columns: Sequence[Colum
 def _in_bigquery(warehouse: BigQuery, table: str, columns: Sequence[Column], rows: pa.Table) -> int:
     from google.cloud import bigquery
 
-    from nyctaxi_etl.warehouses.bigquery_commit import commit
-    from nyctaxi_etl.warehouses.bigquery_expiry import refuse_expiring_table
-    from nyctaxi_etl.warehouses.bigquery_jobs import fields
+    from nyctaxi_etl.warehouses.bigquery.commit import commit
+    from nyctaxi_etl.warehouses.bigquery.expiry import refuse_expiring_table
+    from nyctaxi_etl.warehouses.bigquery.jobs import fields
 
     jobs, path = warehouse._jobs, warehouse._path(table)  # noqa: SLF001 - of the same package
     with jobs.speaking():

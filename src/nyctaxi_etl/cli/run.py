@@ -1,0 +1,168 @@
+"""The three commands on months: check what was asked, run it with Prefect or without, show the report."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import typer
+
+from nyctaxi_etl.cli import console
+from nyctaxi_etl.cli.errors import door, print_json, reaching_prefect
+from nyctaxi_etl.core.errors import Bug, IncompleteRun, NycTaxiError, UsageError
+from nyctaxi_etl.core.partition import parse_colors, parse_months, parse_years
+from nyctaxi_etl.orchestration.runners import Left, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from nyctaxi_etl.core.partition import Partition
+    from nyctaxi_etl.core.report import LoadReport
+    from nyctaxi_etl.orchestration.jobs import Command
+    from nyctaxi_etl.pipelines.ingest import Job
+    from nyctaxi_etl.settings import Settings
+
+_LOST = "Prefect's server was lost in this run: it lacks its end and artifacts. The months are what the report says."
+
+
+class Request(NamedTuple):
+    """What a command is to do: the months, the job for each, and how to say so."""
+
+    command: Command
+    settings: Settings
+    partitions: tuple[Partition, ...]
+    years: tuple[int, ...]
+    months: tuple[int, ...]
+    job: Job
+
+
+def do(command: Command, given: dict[str, Any]) -> None:
+    """Run one of the three commands on months, and end with its report."""
+    with door(command, given) as settings:
+        request = _request(command, settings)
+        if settings.dry_run:
+            from nyctaxi_etl.orchestration import jobs as commands
+
+            _finish(commands.planned(command, request.job, request.partitions), settings)
+        run = _run_direct if settings.direct else _run_flow
+        _finish(run(request), settings)
+
+
+def _request(command: Command, settings: Settings) -> Request:
+    """Check everything that can be checked before anything moves."""
+    from nyctaxi_etl.orchestration import jobs as commands
+
+    if not settings.color or not settings.year:
+        message = f"{'--color' if not settings.color else '--year'} is missing."
+        raise UsageError(message, f"For example: nyctaxi {command} --color yellow --year 2021 --months 1-3.")
+    colors, years, months = parse_colors([settings.color]), parse_years(settings.year), parse_months(settings.months)
+    job = commands.job_of(command, settings, uuid.uuid4().hex)
+    partitions, notes = commands.partitions_of(job.source, colors, years, months)
+    if job.table and len(colors) > 1:
+        message = f"--table {job.table} names one table for {len(colors)} colours."
+        raise UsageError(message, "A table holds one colour: run once for each, or leave --table out.")
+    commands.check(job)
+    for note in notes:
+        console.say_note(note)
+    if job.source.name == "sample":
+        console.say_note("The source sample is synthetic: generated here, shaped like the real thing.")
+    return Request(command, settings, partitions, years, months, job)
+
+
+def _run_direct(request: Request) -> LoadReport:
+    from nyctaxi_etl.orchestration import connections as places
+    from nyctaxi_etl.orchestration import jobs as commands
+    from nyctaxi_etl.pipelines import ingest as pipeline
+
+    settings, job = request.settings, request.job
+    pipeline.prepare(job)
+    by_block = places.needs_prefect(job)
+    with _shown(request, waiting() if by_block else ""), prefect_ready(settings) if by_block else nullcontext():
+        return commands.run(request.command, job, request.partitions, settings.jobs)
+
+
+def _run_flow(request: Request) -> LoadReport:
+    from nyctaxi_etl.pipelines import ingest as pipeline
+
+    settings = request.settings
+    pipeline.prepare(request.job)
+    with _shown(request, waiting()), prefect_ready(settings, "or use --direct"):
+        from nyctaxi_etl.orchestration import flows
+
+        flow: Any = getattr(flows, request.command)
+        asked = {
+            "color": list(dict.fromkeys(partition.color for partition in request.partitions)),
+            "year": list(request.years),
+            "months": list(request.months),
+        }
+        taken = flow.parameters.properties.keys() - asked.keys()
+        given = {name: getattr(settings, name) for name in taken}
+        return _followed(request, lambda: flow(**asked, **given, return_state=True).result(raise_on_failure=False))
+
+
+def _followed(request: Request, flow: Callable[[], Any]) -> LoadReport:
+    """Return the report that the flow ends with, or that of its months if its server is lost when they are done.
+
+    An error that the flow was refused by is raised in the words of options.
+    """
+    from nyctaxi_etl.orchestration import blocks
+    from nyctaxi_etl.pipelines import ingest as pipeline
+
+    run = Run()
+    try:
+        outcome = run.apart(flow, blocks.server_pulse().is_lost)
+    except Exception as error:  # noqa: BLE001 - Prefect makes all kinds of them of a server that is gone
+        outcome = error
+    if isinstance(outcome, IncompleteRun):
+        return outcome.report
+    if isinstance(outcome, BaseException) and run.results is not None:
+        why = "it does not answer" if isinstance(outcome, Left) else Bug.of(outcome).message
+        report = pipeline.report(request.command, request.job, run.results)
+        return replace(report, notes=(f"{_LOST} ({why})",))
+    if isinstance(outcome, BaseException):
+        raise outcome.__cause__ if isinstance(outcome.__cause__, NycTaxiError) else outcome
+    made: LoadReport = outcome
+    return made
+
+
+def _shown(request: Request, waiting: str) -> AbstractContextManager[None]:
+    from stamina.instrumentation import set_on_retry_hooks
+
+    set_on_retry_hooks(())  # a line of the progress says it
+    return console.showing(request.partitions, waiting, live=not request.settings.verbose)
+
+
+def waiting() -> str:
+    """Say what takes long before the first month does: Prefect's import, and its server's start."""
+    from nyctaxi_etl import settings as config
+
+    return "Asking Prefect's server ..." if config.has_prefect_server() else "Starting Prefect (some 10 seconds) ..."
+
+
+@contextmanager
+def prefect_ready(settings: Settings, instead: str = "") -> Iterator[None]:
+    """Have Prefect set up and its server there; ``instead`` is what a user can do without it."""
+    from nyctaxi_etl import settings as config
+
+    config.prepare_prefect(console=settings.verbose, instead=instead)
+    # Prefect's threads would write to stderr, past every setting, what they could not send to a server that is gone.
+    logging.raiseExceptions = settings.verbose
+    with reaching_prefect(instead):
+        from nyctaxi_etl.orchestration import blocks
+
+        blocks.start_server()
+        yield
+
+
+def _finish(report: LoadReport, settings: Settings) -> NoReturn:
+    for partition, trace in report.traces.items() if settings.debug else ():
+        console.say(f"{partition}: {trace}")
+    if settings.json_:
+        print_json(report.as_dict())
+    else:
+        console.show_report(report)
+    raise typer.Exit(report.exit_code)

@@ -1,0 +1,1 @@
+"""Values that everything speaks of; nothing here imports another room."""

@@ -1,0 +1,158 @@
+"""Send one file to a bucket in chunks, go on after a break where the bucket stopped, and never send a byte twice.
+
+The address of an upload session lets anyone send who knows it: it stands in no message and in no log above DEBUG.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from nyctaxi_etl.core import retry as retrying
+from nyctaxi_etl.core.errors import Transient
+from nyctaxi_etl.core.progress import Event, tell
+from nyctaxi_etl.lakes.gcs_refusals import AGAIN, SessionGoneError, broken, explanation, refusal, unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from requests import Response, Session
+
+    from nyctaxi_etl.core.partition import Partition
+
+ATTEMPTS = 6  # without a byte of progress
+LONGEST_PAUSE_SECONDS = 30.0
+# A block must go, and an answer begin, within these seconds; there is no limit for a whole object.
+CONNECT_SECONDS, READ_SECONDS = 30.0, 60.0
+BLOCK_BYTES = 64 << 10
+_READ_BYTES = 1 << 20
+
+_STORED, _INCOMPLETE = frozenset({200, 201}), 308
+_GONE = frozenset({404, 410})
+_HELD = re.compile(r"bytes=0-(\d{1,18})", re.ASCII)
+
+Result = TypeVar("Result")
+
+
+class Stored(NamedTuple):
+    """What the bucket says of an object that is there."""
+
+    size: int
+    crc32c: str
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A file on its way to ``uri``: ``crc32c`` is Google's way of writing the checksum, ``size`` counts bytes."""
+
+    partition: Partition
+    uri: str
+    path: Path
+    size: int
+    crc32c: str
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """A part of a file as the body of a request; a body with a length is sent as it is read."""
+
+    parcel: Parcel
+    start: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def __iter__(self) -> Iterator[bytes]:
+        done = self.start
+        with self.parcel.path.open("rb") as file:
+            file.seek(done)
+            while block := file.read(min(BLOCK_BYTES, self.end - done)):
+                yield block
+                done += len(block)
+                tell(Event(self.parcel.partition, "put", done, self.parcel.size, "bytes"))
+
+
+def checksum(path: Path) -> str:
+    """Return a file's crc32c as Google writes it: base64 of four bytes, the highest first."""
+    import google_crc32c
+
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            crc = google_crc32c.extend(crc, block)
+    return base64.b64encode(crc.to_bytes(4, "big")).decode()
+
+
+def send(http: Session, url: str, parcel: Parcel, chunk_bytes: int) -> Stored:
+    """Send ``parcel`` to the upload session at ``url`` and return what the bucket says of the finished object.
+
+    Each chunk is tried until ``ATTEMPTS`` in a row brought nothing further. Raises ``SessionGoneError``,
+    ``ReplacedError``, ``LakeError`` if the bucket refuses, ``Transient`` if no attempt brought anything further.
+    """
+    stored: int | Stored = 0
+    while isinstance(stored, int):
+        stored = _further(http, url, parcel, stored, chunk_bytes)
+    return stored
+
+
+def trying(work: Callable[[int], Result], partition: Partition | None = None, step: str = "") -> Result:
+    """Return ``work(attempt)``, tried again with growing pauses while it raises ``Transient``, and say so meanwhile."""
+
+    def say(note: str) -> None:
+        if partition:
+            tell(Event(partition, step, unit="bytes", note=note))
+
+    return retrying.trying(work, ATTEMPTS, LONGEST_PAUSE_SECONDS, say)
+
+
+def _further(http: Session, url: str, parcel: Parcel, start: int, chunk_bytes: int) -> int | Stored:
+    """Return how many bytes the bucket holds, more than ``start``, or what it says of the object if that is all."""
+
+    def attempt(number: int) -> int | Stored:
+        stored: int | Stored = start
+        if number > 1 or start == parcel.size:
+            stored = _ask(http, url, parcel, f"bytes */{parcel.size}", b"")
+        if stored == start < parcel.size:
+            end = min(start + chunk_bytes, parcel.size)
+            about = f"bytes {start}-{end - 1}/{parcel.size}"
+            stored = _ask(http, url, parcel, about, _Slice(parcel, start, end))
+        if isinstance(stored, int) and not start < stored <= parcel.size:
+            message = f"{parcel.uri}: the bucket holds {stored:,} bytes where {start:,} of {parcel.size:,} were sent."
+            raise Transient(message, AGAIN)
+        return stored
+
+    return trying(attempt, parcel.partition, "put")
+
+
+def _ask(http: Session, url: str, parcel: Parcel, about: str, body: bytes | _Slice) -> int | Stored:
+    """Send a chunk, or ask how far it is if there is none, and return what the bucket holds."""
+    import requests
+    import urllib3
+
+    limits = (CONNECT_SECONDS, READ_SECONDS)
+    try:
+        answer = http.put(url, data=body, headers={"Content-Range": about}, timeout=limits, allow_redirects=False)
+    except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
+        raise broken(parcel.uri, error) from None  # its words hold the session's address
+    if answer.status_code in _STORED:
+        return _stored(answer, parcel)
+    if answer.status_code == _INCOMPLETE:
+        # No Range at all: nothing is stored yet.
+        found = _HELD.fullmatch(answer.headers.get("Range", "").strip())
+        return int(found[1]) + 1 if found else 0
+    if answer.status_code in _GONE:
+        message = f"{parcel.uri}: the bucket forgot the upload that was begun."
+        raise SessionGoneError(message, AGAIN)
+    raise refusal(parcel.uri, answer.status_code, explanation(answer), answer.headers)
+
+
+def _stored(answer: Response, parcel: Parcel) -> Stored:
+    try:
+        resource = answer.json()
+        return Stored(int(resource["size"]), str(resource["crc32c"]))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise unreadable(parcel.uri, error) from None

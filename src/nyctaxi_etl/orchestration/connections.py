@@ -1,0 +1,65 @@
+"""Where a job's months lie: addresses become lakes and warehouses; those of blocks are opened by Prefect's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nyctaxi_etl.lakes.base import open_lake
+from nyctaxi_etl.pipelines.ingest import BLOCK
+from nyctaxi_etl.warehouses.base import open_warehouse
+
+if TYPE_CHECKING:
+    from nyctaxi_etl.lakes.base import Lake
+    from nyctaxi_etl.pipelines.ingest import Google, Job
+    from nyctaxi_etl.warehouses.base import Warehouse
+
+BIGQUERY = "bigquery"
+
+
+def needs_prefect(job: Job) -> bool:
+    """Tell whether one of a job's places is a block of Prefect's."""
+    return any(place.startswith(BLOCK) for place in (job.to, job.lake))
+
+
+def lake_of(job: Job) -> Lake:
+    """Return the lake that a job names: a block of Prefect's, or an address. Nothing is connected to yet.
+
+    Raises ``UsageError`` for one that can't be opened.
+    """
+    if job.lake.startswith(BLOCK):
+        from nyctaxi_etl.orchestration import blocks
+
+        return blocks.lake_of(job)
+    google = job.google
+    return open_lake(
+        job.lake,
+        job.data_dir,
+        emulator=google.storage_emulator or None,
+        project=google.project or None,
+        chunk_bytes=google.chunk_bytes,
+    )
+
+
+def warehouse_of(job: Job) -> Warehouse:
+    """Return the warehouse that a job names: a block of Prefect's, or an address. Nothing is connected to yet.
+
+    Raises ``UsageError`` for one that can't be opened.
+    """
+    if job.to.startswith(BLOCK):
+        from nyctaxi_etl.orchestration import blocks
+
+        return blocks.warehouse_of(job)
+    return _bigquery(job.google) if job.to == BIGQUERY else open_warehouse(job.to, job.data_dir)
+
+
+def _bigquery(google: Google) -> Warehouse:
+    from nyctaxi_etl.warehouses.bigquery.warehouse import BigQuery, bigquery_client
+
+    client = bigquery_client(google.project, google.bigquery_emulator or None)
+    return BigQuery(
+        client,
+        google.dataset,
+        google.location or None,
+        google.max_bytes,
+        bucket_location=google.bucket_location or None,
+    )

@@ -1,0 +1,325 @@
+"""The commands as Prefect flows: typed parameters, a plan in the log, artifacts, and a state that tells the outcome."""
+
+# Annotations are values here: a served flow is pickled for the process of its run, and names in texts get lost.
+
+import logging
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, ParamSpec, TypeVar, cast
+from uuid import UUID
+
+from prefect import Flow, get_client, get_run_logger, runtime, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
+from prefect.states import Completed, Failed
+from pydantic import Field
+
+from nyctaxi_etl.core.addresses import PATTERN, refuse_secret, shown
+from nyctaxi_etl.core.errors import IncompleteRun, NycTaxiError, UsageError
+from nyctaxi_etl.core.partition import Color, Mode
+from nyctaxi_etl.core.report import LoadReport
+from nyctaxi_etl.core.spelling import in_python
+from nyctaxi_etl.orchestration.artifacts import month_line, month_page, report_description, report_table
+from nyctaxi_etl.orchestration.connections import lake_of, warehouse_of
+from nyctaxi_etl.orchestration.jobs import job_of, partitions_of
+from nyctaxi_etl.orchestration.runners import run_months
+from nyctaxi_etl.orchestration.server.runs import record_run
+from nyctaxi_etl.orchestration.tasks import INGEST, UPLOAD, WAREHOUSE
+from nyctaxi_etl.pipelines import ingest as pipeline
+from nyctaxi_etl.pipelines import load as warehousing
+from nyctaxi_etl.pipelines import upload as uploading
+from nyctaxi_etl.settings import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from prefect.client.schemas.objects import State
+
+    from nyctaxi_etl.core.partition import Partition
+    from nyctaxi_etl.core.report import PartitionResult
+    from nyctaxi_etl.orchestration.jobs import Command
+    from nyctaxi_etl.pipelines.ingest import Job
+
+    Month = Callable[[Partition], PartitionResult]
+
+_SOME = Field(min_length=1)
+
+MonthNumber = Annotated[int, Field(ge=1, le=12)]
+Year = Annotated[int, Field(ge=2009, le=2100)]
+Colors = Annotated[list[Color], _SOME]
+Years = Annotated[list[Year], _SOME]
+Months = Annotated[list[MonthNumber], _SOME]
+Jobs = Annotated[int, Field(ge=1, le=64)]
+# Checked by Prefect's server, before it keeps a deployment's parameters.
+Address = Annotated[str, Field(json_schema_extra={"pattern": PATTERN})]
+
+# Where Prefect logs what belongs to a flow run.
+_RUN_LOGS = "prefect.flow_runs"
+_ADDRESSES = frozenset({"source", "to", "lake"})
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Asked(NamedTuple):
+    """Which months, and how many of them side by side."""
+
+    color: list[Color]
+    year: list[int]
+    months: list[int]
+    jobs: int
+
+
+class _Addressed(Flow[P, R]):
+    """A flow whose addresses are looked at before Prefect's server is told of a call: it would keep a password."""
+
+    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters as the server keeps them. Raises ``UsageError`` for an address with a password."""
+        for name in _ADDRESSES & parameters.keys():
+            try:
+                refuse_secret(f"--{name}", str(parameters[name]))
+            except UsageError as error:
+                raise UsageError(in_python(error.message), in_python(error.hint)) from None
+        return super().serialize_parameters(parameters)
+
+
+def _addressed(function: "Callable[P, LoadReport]") -> Flow[P, LoadReport]:
+    return _Addressed(function, flow_run_name=_run_name, validate_parameters=True, persist_result=False)
+
+
+# A subflow would take a second longer: Prefect waits at the end of each flow run.
+@task(name="log-plan", task_run_name="plan {table}", cache_policy=NO_CACHE, persist_result=False)
+def log_plan(table: str, months: list[str]) -> None:
+    """Log which months go where, before anything moves."""
+    get_run_logger().info("%s: %s", table, ", ".join(months))
+
+
+def _run_name() -> str:
+    given = runtime.flow_run.parameters
+    colors = "+".join(str(getattr(color, "value", color)) for color in given["color"])
+    to = shown(given["to"]).partition("://")[0] if "to" in given else shown(given["lake"]) or "lake"
+    return f"{runtime.flow_run.flow_name} {colors} {_span(given['year'])} {_span(given['months'])} to {to}"
+
+
+def _span(numbers: list[int]) -> str:
+    return f"{min(numbers)}-{max(numbers)}" if len(set(numbers)) > 1 else str(numbers[0])
+
+
+@_addressed
+def ingest(  # noqa: PLR0913 - a flow's parameters are its form in Prefect's UI
+    color: Colors,
+    year: Years,
+    months: Months,
+    *,
+    source: Address = "tlc",
+    to: Address = "duckdb",
+    table: str | None = None,
+    jobs: Jobs = 2,
+    force: bool = False,
+    data_dir: Path = Path("data"),
+) -> LoadReport:
+    """Bring months of trips from a source into a warehouse, each atomically.
+
+    Args:
+        color: Colours to load.
+        year: Years to load.
+        months: Months of each year, 1 to 12.
+        source: tlc, datatalks, sample, a folder or an http(s) base URL.
+        to: duckdb, duckdb:///path, block:NAME or a SQLAlchemy URL without a password.
+        table: Table to load into, instead of {color}_taxi_data.
+        jobs: Months that run side by side.
+        force: Load months again that are loaded and unchanged.
+        data_dir: Folder for fetched files, rejects and the DuckDB file.
+
+    Returns:
+        The load report. Raises ``IncompleteRun``, which carries it, if a month failed or is missing.
+    """
+    given = {"source": source, "to": to, "table": table or "", "force": force, "data_dir": data_dir}
+    return _run("ingest", _Asked(color, year, months, jobs), given)
+
+
+@_addressed
+def upload(  # noqa: PLR0913 - as above
+    color: Colors,
+    year: Years,
+    months: Months,
+    *,
+    source: Address = "tlc",
+    lake: Address = "",
+    mode: Mode = Mode.ETL,
+    raw: bool = False,
+    jobs: Jobs = 2,
+    force: bool = False,
+    data_dir: Path = Path("data"),
+) -> LoadReport:
+    """Bring months of trips from a source into the lake, each atomically.
+
+    Args:
+        color: Colours to put.
+        year: Years to put.
+        months: Months of each year, 1 to 12.
+        source: tlc, datatalks, sample, a folder or an http(s) base URL.
+        lake: A folder, gs://bucket/prefix or block:NAME, instead of the data folder's lake.
+        mode: etl puts rows that the rules keep, elt every row that can be parsed.
+        raw: Put the published files as well.
+        jobs: Months that run side by side.
+        force: Put months again that are there and unchanged.
+        data_dir: Folder for fetched files and the lake.
+
+    Returns:
+        The load report. Raises ``IncompleteRun``, which carries it, if a month failed or is missing.
+    """
+    given = {"source": source, "lake": lake, "mode": mode, "raw": raw, "force": force, "data_dir": data_dir}
+    return _run("upload", _Asked(color, year, months, jobs), given)
+
+
+@_addressed
+def warehouse(  # noqa: PLR0913 - as above
+    color: Colors,
+    year: Years,
+    months: Months,
+    *,
+    lake: Address = "",
+    to: Address = "duckdb",
+    table: str | None = None,
+    mode: Mode = Mode.ETL,
+    jobs: Jobs = 2,
+    force: bool = False,
+    data_dir: Path = Path("data"),
+) -> LoadReport:
+    """Bring months of trips from the lake into a warehouse, each atomically.
+
+    Args:
+        color: Colours to load.
+        year: Years to load.
+        months: Months of each year, 1 to 12.
+        lake: A folder, gs://bucket/prefix or block:NAME, instead of the data folder's lake.
+        to: duckdb, duckdb:///path, bigquery, block:NAME or a SQLAlchemy URL without a password.
+        table: Table to load into, instead of {color}_taxi_data.
+        mode: etl loads what the rules keep, elt every row, to apply the rules in the warehouse.
+        jobs: Months that run side by side.
+        force: Load months again that are loaded and unchanged.
+        data_dir: Folder of the lake and the DuckDB file.
+
+    Returns:
+        The load report. Raises ``IncompleteRun``, which carries it, if a month failed or is missing.
+    """
+    given = {"lake": lake, "to": to, "table": table or "", "mode": mode, "force": force, "data_dir": data_dir}
+    return _run("warehouse", _Asked(color, year, months, jobs), given)
+
+
+def _run(command: "Command", asked: _Asked, given: dict[str, Any]) -> LoadReport:
+    """Do what the flow is for, and end it: what a user can mend is told in a line or two, without a traceback."""
+    logging.getLogger(_RUN_LOGS).addFilter(_without_traceback)
+    record_run(UUID(str(runtime.flow_run.id)))
+    try:
+        job = job_of(command, settings().model_copy(update=given), str(runtime.flow_run.id))
+        partitions = _plan(job, asked)
+        month = _month(command, job, partitions)
+        _tag(command, job, partitions)
+        report = pipeline.report(command, job, run_months(partitions, _told(month, command, job), asked.jobs))
+    except NycTaxiError as error:
+        return _refused(error)
+    return _finished(report)
+
+
+def _month(command: "Command", job: "Job", partitions: "Sequence[Partition]") -> "Month":
+    """Return what brings one of the command's months to its place."""
+    if command == "ingest":
+        return pipeline.months(job, partitions, INGEST, warehouse_of)
+    if command == "upload":
+        return uploading.months(job, partitions, UPLOAD, lake_of)
+    return warehousing.months(job, partitions, WAREHOUSE, lake_of, warehouse_of)
+
+
+def _told(month: "Month", command: "Command", job: "Job") -> "Month":
+    """Return ``month`` with a line in the log at its end, and a chain of its own in Prefect's graph.
+
+    Prefect takes a step for one that needs another's result if both were given the same small value, a text say: what
+    it remembers of results is each month's own.
+    """
+    run = FlowRunContext.get()
+
+    def told(partition: "Partition") -> "PartitionResult":
+        own = run.model_copy(update={"run_results": {}}) if run else nullcontext()
+        with own:
+            result = month(partition)
+            level = logging.ERROR if result.failure else logging.INFO
+            get_run_logger().log(level, month_line(result, pipeline.report(command, job, [result])))
+        return result
+
+    return told
+
+
+def _tag(command: "Command", job: "Job", partitions: "Sequence[Partition]") -> None:
+    """Tag the flow run with what people look for, and it alone.
+
+    A task with tags asks the server for leave to run (tags may have limits): no month would outlive the server.
+    """
+    colors = dict.fromkeys(str(partition.color) for partition in partitions)
+    places = [job.source.name, (job.to or job.lake).partition(":")[0]]
+    mine = ["nyctaxi", command, *colors, *places]
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(UUID(str(runtime.flow_run.id)), tags=sorted({*runtime.flow_run.tags, *mine}))
+
+
+def _plan(job: "Job", asked: _Asked) -> "tuple[Partition, ...]":
+    """Lay out the months, log them and those that are left out, and see that there is a place to work."""
+    partitions, notes = partitions_of(job.source, asked.color, asked.year, sorted(set(asked.months)))
+    for note in notes:
+        get_run_logger().info(note)
+    places = dict.fromkeys(job.table_of(partition) if job.to else job.lake for partition in partitions)
+    log_plan(table=", ".join(places), months=[str(partition) for partition in partitions])
+    pipeline.prepare(job)
+    return partitions
+
+
+def _finished(report: LoadReport) -> LoadReport:
+    """Leave the artifacts, log what was a bug, and end the run as the report says."""
+    for partition, trace in report.traces.items():
+        get_run_logger().error("%s: %s", partition, trace)
+    create_table_artifact(key="load-report", table=report_table(report), description=report_description(report))
+    for result in report.results:
+        key = f"month-{str(result.partition).replace('/', '-')}"
+        create_markdown_artifact(key=key, markdown=month_page(result, report), description=month_line(result, report))
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in report.totals["outcomes"].items())
+    if not report.exit_code:
+        return _ending(Completed(message=outcomes, data=report))
+    return _failed(IncompleteRun(outcomes, _why(report), report))
+
+
+def _refused(error: NycTaxiError) -> LoadReport:
+    """End the run by an error that concerns all of it, in the words of the flow's parameters."""
+    told = type(error)(in_python(error.message), in_python(error.hint))
+    told.__cause__ = error
+    return _failed(told)
+
+
+def _failed(error: NycTaxiError) -> LoadReport:
+    get_run_logger().error(error.message)
+    if error.hint:
+        get_run_logger().error("Hint: %s", error.hint)
+    return _ending(Failed(message=error.message, data=error))
+
+
+def _ending(state: "State[Any]") -> LoadReport:
+    """Return a state as a flow returns it: Prefect gives the caller what is in it, or raises that."""
+    return cast("LoadReport", state)
+
+
+def _why(report: LoadReport) -> str:
+    """Return why the first month is not in, and how many others aren't."""
+    first, *others = [result for result in report.results if result.failure]
+    reason = in_python(f"{first.failure.message} {first.failure.hint}".rstrip()) if first.failure else ""
+    more = f" {len(others)} more: see the report." if others else ""
+    return f"{first.partition}: {reason}{more}"
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Say in a line what Prefect logs with a traceback, if it is an error of ours: its words tell what to do."""
+    error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+    if isinstance(error, NycTaxiError):
+        record.exc_info, record.exc_text = None, None
+        record.msg, record.args = f"{record.getMessage()}: {type(error).__name__}: {error}", ()
+    return True

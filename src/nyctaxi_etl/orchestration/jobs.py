@@ -1,0 +1,135 @@
+"""What each command does with its settings: the job that they make, and the run of it without Prefect."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from nyctaxi_etl import settings as config
+from nyctaxi_etl.core.addresses import refuse_secret
+from nyctaxi_etl.core.errors import UsageError
+from nyctaxi_etl.core.partition import select
+from nyctaxi_etl.core.report import PartitionResult
+from nyctaxi_etl.lakes.base import FOLDER
+from nyctaxi_etl.orchestration.connections import BIGQUERY, lake_of, warehouse_of
+from nyctaxi_etl.orchestration.runners import run_months
+from nyctaxi_etl.pipelines import ingest as pipeline
+from nyctaxi_etl.pipelines import load as warehousing
+from nyctaxi_etl.pipelines import upload as uploading
+from nyctaxi_etl.pipelines.ingest import BLOCK, Google, Job
+from nyctaxi_etl.schema.columns import table_name
+from nyctaxi_etl.schema.datasets import FIRST_MONTHS
+from nyctaxi_etl.sources.registry import Source, folder_of, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+    from typing import Literal
+
+    from nyctaxi_etl.core.partition import Color, Partition
+    from nyctaxi_etl.core.report import LoadReport
+    from nyctaxi_etl.settings import Settings
+
+    Command = Literal["ingest", "upload", "warehouse"]
+
+_BUCKET = "gs://"
+
+
+def job_of(command: Command, settings: Settings, run_id: str) -> Job:
+    """Return what the command is to do under these settings.
+
+    Raises ``UsageError`` for what can be seen to be wrong before anything is asked for.
+    """
+    for option in ("source", "to", "lake"):
+        refuse_secret(f"--{option}", getattr(settings, option))
+    data_dir = folder_of(str(settings.data_dir), "--data-dir")
+    lake = "" if command == "ingest" else _lake(settings.lake, data_dir)
+    if command == "warehouse":
+        source = Source("lake", lake, ())
+    else:
+        source = resolve(settings.source, settings.tlc_url, settings.datatalks_url)
+    return Job(
+        source=source,
+        to="" if command == "upload" else _warehouse(command, settings.to, lake),
+        data_dir=data_dir,
+        run_id=run_id,
+        table=table_name(settings.table) if settings.table and command != "upload" else None,
+        force=settings.force,
+        sample_rows=settings.sample_rows,
+        max_unparsable=settings.max_unparsable,
+        min_speed=settings.min_speed,
+        max_outside_month=settings.max_outside_month,
+        lake=lake,
+        mode=settings.mode if command != "ingest" else Job.mode,
+        raw=settings.raw,
+        google=google_of(settings),
+    )
+
+
+def partitions_of(
+    source: Source, colors: Iterable[Color], years: Iterable[int], months: Iterable[int]
+) -> tuple[tuple[Partition, ...], tuple[str, ...]]:
+    """Return the months that are asked for and that the source can have, and notes on those left out: see ``select``.
+
+    Raises ``UsageError`` if none remains.
+    """
+    first = {**FIRST_MONTHS, **{color: begin for color, (begin, _) in source.published.items()}}
+    last = {color: end for color, (_, end) in source.published.items() if end}
+    return select(colors, years, months, first, datetime.now(UTC).date(), last=last)
+
+
+def google_of(settings: Settings) -> Google:
+    """Return what is set of Google Cloud."""
+    return Google(
+        project=settings.bigquery_project or settings.gcp_project,
+        dataset=settings.bigquery_dataset,
+        location=settings.bigquery_location,
+        max_bytes=settings.bigquery_max_bytes or None,
+        chunk_bytes=settings.gcs_chunk_mb << 20,
+        bucket_location=settings.gcs_location,
+        storage_emulator=config.storage_emulator(),
+        bigquery_emulator=config.bigquery_emulator(),
+    )
+
+
+def check(job: Job) -> None:
+    """Open what takes no connection, no credentials and no Prefect to be opened. Raises ``UsageError``."""
+    if job.to and job.to != BIGQUERY and not job.to.startswith(BLOCK):
+        warehouse_of(job)
+    if job.lake and not job.lake.startswith((BLOCK, _BUCKET)):
+        lake_of(job)
+
+
+def planned(command: Command, job: Job, partitions: Sequence[Partition]) -> LoadReport:
+    """Return the report of a run that does nothing."""
+    results = [PartitionResult(partition, "planned", job.place_of(partition)) for partition in partitions]
+    return pipeline.report(command, job, results)
+
+
+def run(command: Command, job: Job, partitions: Sequence[Partition], jobs: int) -> LoadReport:
+    """Do it without Prefect, ``jobs`` months side by side."""
+    if command == "ingest":
+        month = pipeline.months(job, partitions, pipeline.direct_steps(warehouse_of), warehouse_of)
+    elif command == "upload":
+        month = uploading.months(job, partitions, uploading.direct_steps(lake_of), lake_of)
+    else:
+        steps = warehousing.direct_steps(lake_of, warehouse_of)
+        month = warehousing.months(job, partitions, steps, lake_of, warehouse_of)
+    return pipeline.report(command, job, run_months(partitions, month, jobs))
+
+
+def _lake(text: str, data_dir: Path) -> str:
+    if text in {"", FOLDER}:
+        return str(data_dir / FOLDER)
+    return text.rstrip("/") if text.startswith(_BUCKET) else text
+
+
+def _warehouse(command: Command, to: str, lake: str) -> str:
+    if to == BIGQUERY and command == "ingest":
+        message = "--to bigquery: BigQuery loads from the lake, not from a source."
+        hint = "Run `nyctaxi upload --lake gs://bucket/prefix`, then `nyctaxi warehouse --to bigquery` with this lake."
+        raise UsageError(message, hint)
+    if to == BIGQUERY and not lake.startswith((_BUCKET, BLOCK)):
+        message = f"--lake {lake}: BigQuery loads from a bucket only."
+        raise UsageError(message, "Name one with --lake gs://bucket/prefix, for `nyctaxi upload` as well.")
+    return to

@@ -1,0 +1,1 @@
+"""Prefect's server: started where none is set up, and watched."""

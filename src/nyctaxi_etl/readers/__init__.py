@@ -1,0 +1,1 @@
+"""Published bytes become blocks of rows."""

@@ -1,0 +1,1 @@
+"""Months that are made up, for everything that needs no network."""

@@ -1,0 +1,1 @@
+"""What trips are, declared as data: columns, codes, rules, colours."""

@@ -1,0 +1,1 @@
+"""Where months come from: bring a published file here, whole and checked."""

@@ -1,0 +1,133 @@
+"""Where months are published: one row a source. A folder and a base URL are rows made on the spot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from nyctaxi_etl.core.addresses import refuse_secret
+from nyctaxi_etl.core.answer import is_host
+from nyctaxi_etl.core.errors import UsageError
+from nyctaxi_etl.core.partition import Color, Month
+from nyctaxi_etl.core.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nyctaxi_etl.core.partition import Partition
+
+TLC_URL = "https://d37ci6vzurychx.cloudfront.net"
+DATATALKS_URL = "https://github.com/DataTalksClub/nyc-tlc-data/releases/download"
+
+SAMPLE = "sample"
+_NAMES = frozenset({"tlc", "datatalks", SAMPLE, "folder"})
+
+_TLC_KEYS = ("trip-data/{stem}.parquet",)
+_DATATALKS_KEYS = ("{color}/{stem}.csv.gz",)
+# In a folder: itself, then {color}/, then trip-data/; in each, Parquet before csv.gz before csv.
+_FOLDER_KEYS = tuple(
+    f"{folder}{{stem}}{ending}"
+    for folder in ("", "{color}/", "trip-data/")
+    for ending in (".parquet", ".csv.gz", ".csv")
+)
+_COURSE = (Month(2019, 1), Month(2021, 7))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A place that months come from.
+
+    ``base`` is a URL or a folder, empty for the generated sample; ``keys`` are tried below it in order.
+    ``published`` tells the first and last month of a colour where the source's differ from the TLC's; a last month
+    of ``None`` is not known.
+    """
+
+    name: str
+    base: str
+    keys: tuple[str, ...]
+    published: Mapping[Color, tuple[Month, Month | None]] = field(default_factory=dict)
+
+    @property
+    def is_remote(self) -> bool:
+        """Tell whether the source is reached over the network."""
+        return self.base.startswith(("http://", "https://"))
+
+    def candidates(self, partition: Partition) -> tuple[str, ...]:
+        """Return the keys under which this month may be found, in the order to try them."""
+        return tuple(key.format(stem=partition.stem, color=partition.color) for key in self.keys)
+
+
+def resolve(text: str, tlc_url: str = TLC_URL, datatalks_url: str = DATATALKS_URL) -> Source:
+    """Return the source that ``--source`` names: ``tlc``, ``datatalks``, ``sample``, a folder or an http(s) base URL.
+
+    Raises ``UsageError`` for a folder that isn't there and a URL that holds a password or a query.
+    """
+    if text == SAMPLE:
+        return Source(SAMPLE, "", ())
+    if text == "tlc":
+        return Source("tlc", _base_url(tlc_url, "NYCTAXI_TLC_URL"), _TLC_KEYS)
+    if text == "datatalks":
+        course = {Color.YELLOW: _COURSE, Color.GREEN: _COURSE, Color.FHV: (_COURSE[0], None)}
+        return Source("datatalks", _base_url(datatalks_url, "NYCTAXI_DATATALKS_URL"), _DATATALKS_KEYS, course)
+    if "://" in text:
+        url = _base_url(text, "--source")
+        host = urlsplit(url).netloc
+        # A host may be called as a source is: the ledger must tell the two apart.
+        return Source(url if host in _NAMES else host, url, (*_TLC_KEYS, *_DATATALKS_KEYS, *_FOLDER_KEYS[:3]))
+    return Source("folder", str(_folder(text)), _FOLDER_KEYS)
+
+
+def _base_url(text: str, name: str) -> str:
+    """Return a base address without a slash at its end; ``name`` is the option or setting that it was given by."""
+    refuse_secret(name, text)
+    scheme = text.partition(":")[0]
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+        is_one = parts.scheme in {"http", "https"} and _is_host(parts.hostname or "")
+    except ValueError:  # an open bracket, or a port that is none
+        is_one = False
+    if not is_one:
+        message = f"{name} {scheme[:8]}://...: not an http or https address."
+        hint = "Name tlc, datatalks, sample, a folder or an http(s) base URL."
+        raise UsageError(message, hint if name.startswith("--") else "Write it as https://host or https://host/folder.")
+    if parts.query or parts.fragment:
+        message = f"{name} {parts.scheme}://{parts.netloc}{parts.path}?...: a base address can't have a query."
+        raise UsageError(message, "Months' names are put behind it: leave out all from the question mark on.")
+    return text.rstrip("/")
+
+
+def _is_host(name: str) -> bool:
+    """Tell whether an address can be asked for at this host, which may be written in any alphabet."""
+    if ":" in name:
+        return is_host(f"[{name}]")
+    try:
+        return is_host(name if name.isascii() else name.encode("idna").decode())
+    except UnicodeError:
+        return False
+
+
+def _folder(text: str) -> Path:
+    refuse_secret("--source", text)
+    folder = folder_of(text, "--source")
+    if not folder.is_dir():
+        message = f"--source {text}: there is no such folder."
+        names = "Name tlc, datatalks, sample, an existing folder or an http(s) base URL."
+        raise UsageError(message, f"{did_you_mean(text, ('tlc', 'datatalks', 'sample'))}{names}")
+    return folder_of(str(folder.resolve()), "--source")
+
+
+def folder_of(text: str, name: str) -> Path:
+    """Return the folder that the option ``name`` gives; ``~`` is a home. Raises ``UsageError`` if it can't be one."""
+    shown = text.encode("utf-8", "backslashreplace").decode()
+    try:
+        text.encode("utf-8")
+        return Path(text).expanduser()
+    except UnicodeEncodeError:
+        message = f"{name} {shown}: the name of this folder is not written in UTF-8."
+        raise UsageError(message, "Rename it, or name another: databases and JSON can't hold such a name.") from None
+    except RuntimeError:
+        message = f"{name} {shown}: there is no such home."
+        raise UsageError(message, "Write the whole path, or ~/ for your own home.") from None

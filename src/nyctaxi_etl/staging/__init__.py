@@ -1,0 +1,1 @@
+"""What lies between transform and load: record batches, and the files they are kept in."""

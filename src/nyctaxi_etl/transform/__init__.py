@@ -1,0 +1,1 @@
+"""Rows as published become rows as declared; every row is accounted for."""

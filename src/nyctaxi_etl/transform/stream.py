@@ -1,0 +1,256 @@
+"""A month's file is read, conformed and cleaned block by block, and staged as Arrow with its rejects beside it."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+
+from nyctaxi_etl.core.claims import claimed, sweep
+from nyctaxi_etl.core.errors import QualityError, SchemaDrift
+from nyctaxi_etl.core.partition import Staged
+from nyctaxi_etl.core.progress import Event, tell
+from nyctaxi_etl.readers.opening import open_trips
+from nyctaxi_etl.staging.files import arrow_schema, writing
+from nyctaxi_etl.staging.rejects import rejects_file
+from nyctaxi_etl.transform.clean import Cleaned, clean
+from nyctaxi_etl.transform.identity import MAX_OUTSIDE_MONTH, Pickups, check_names, check_pickups
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from nyctaxi_etl.core.partition import Month, Partition, RawFile
+    from nyctaxi_etl.readers.csv import CsvFile
+    from nyctaxi_etl.readers.layout import Block
+    from nyctaxi_etl.readers.parquet import ParquetFile
+    from nyctaxi_etl.schema.columns import Column, Dataset
+
+# Parsing releases the interpreter, so two threads keep two cores busy; more only hold more blocks in memory.
+THREADS = 2
+# A file of which half can't be parsed after so many rows is not read to its end.
+_HOPELESS_ROWS = 50_000
+_HOPELESS_SHARE = 0.5
+
+
+class Limits(NamedTuple):
+    """What a month may have before it is refused: shares of its rows, and of its pickups, from 0 to 1."""
+
+    unparsable: float = 0.05
+    outside_month: float = MAX_OUTSIDE_MONTH
+
+
+_LIMITS = Limits()
+
+
+@dataclass
+class Tally:
+    """What has been counted of a month so far."""
+
+    read: int = 0
+    kept: int = 0
+    rejected: int = 0
+    unparsable: int = 0
+    flags: Counter[str] = field(default_factory=Counter)
+    first_fault: str = ""
+    pickups: Pickups = field(default_factory=Pickups)
+
+    def add(self, cleaned: Cleaned) -> None:
+        """Count a block."""
+        self.read += cleaned.read
+        self.kept += cleaned.batch.num_rows
+        self.rejected += cleaned.rejects.num_rows
+        self.unparsable += cleaned.unparsable
+        self.flags += cleaned.flags
+        self.pickups = self.pickups.plus(cleaned.pickups)
+        if cleaned.fault and not self.first_fault:
+            self.first_fault = f"line {cleaned.fault.line}: {cleaned.fault.reason}"
+
+
+class LiveStage:
+    """A month that is conformed to ``dataset`` and cleaned by its rules while a warehouse takes it in.
+
+    Its counts and its rejects, a file in ``folder``, are final when the last batch has been taken; ``at_end`` is called
+    then, still before a warehouse commits. Memory is bounded whatever the month's size.
+    """
+
+    rows_expected = 0
+
+    def __init__(
+        self,
+        raw: RawFile,
+        dataset: Dataset,
+        folder: Path,
+        limits: Limits = _LIMITS,
+        at_end: Callable[[LiveStage], object] = bool,
+    ) -> None:
+        """Open the file.
+
+        Raises ``CorruptFile`` for bytes of another kind, ``SchemaDrift`` without a required column, ``WrongFile`` for
+        another colour's names.
+        """
+        use_frugal_memory()
+        self.raw = raw
+        self.dataset_version = dataset.version
+        self.rules = dataset.rules_id
+        self._file = open_trips(raw.path, dataset.columns)
+        check_names(self._file.layout.names, raw.partition, raw.path.name)
+        self._dataset = dataset
+        self._rejects = folder / f"{raw.partition.stem}.rejects.parquet"
+        self._limits = limits
+        self._at_end = at_end
+        self._tally = Tally()
+
+    @property
+    def partition(self) -> Partition:
+        """The month that these rows are of."""
+        return self.raw.partition
+
+    @property
+    def columns(self) -> list[Column]:
+        """The declared columns that the file has, in the dataset's order."""
+        return [column for column in self._dataset.columns if column.name in self._file.columns]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of the batches."""
+        return arrow_schema(self.columns)
+
+    @property
+    def rows_read(self) -> int:
+        """Rows of the file so far."""
+        return self._tally.read
+
+    @property
+    def rows_rejected(self) -> int:
+        """Rows set aside so far."""
+        return self._tally.rejected
+
+    @property
+    def rows_loaded(self) -> int:
+        """Rows given so far."""
+        return self._tally.kept
+
+    @property
+    def flags(self) -> dict[str, int]:
+        """How many rows each rule has flagged so far."""
+        return dict(sorted(self._tally.flags.items()))
+
+    @property
+    def unknown_columns(self) -> tuple[str, ...]:
+        """Published columns that nothing is declared for."""
+        return self._file.layout.unknown
+
+    @property
+    def rejects(self) -> Path | None:
+        """The file of the rows set aside, if there are any."""
+        return self._rejects if self._tally.rejected else None
+
+    def flow(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows to load, from the first; at the end the counts are checked.
+
+        Raises ``CorruptFile`` for damaged bytes, ``SchemaDrift`` when too many rows can't be parsed, ``WrongFile`` when
+        too many pickups are of other months, ``QualityError`` for a file without rows.
+        """
+        self._tally = tally = Tally()
+        names = self.schema.names
+        with (
+            rejects_file(self._rejects) as write_rejects,
+            closing(_cleaned(self._file, self._dataset, self.partition.month)) as blocks,
+        ):
+            for cleaned in blocks:
+                write_rejects(cleaned.rejects)
+                tally.add(cleaned)
+                if tally.unparsable > _HOPELESS_ROWS:
+                    _check(tally, self.raw, _HOPELESS_SHARE)
+                yield cleaned.batch.select(names)
+        _check(tally, self.raw, self._limits.unparsable)
+        check_pickups(tally.pickups, self.partition, self.raw.path.name, self._limits.outside_month)
+        self._at_end(self)
+
+
+def stage(raw: RawFile, dataset: Dataset, folder: Path, limits: Limits = _LIMITS) -> Staged:
+    """Write ``raw``'s rows, conformed and cleaned as ``LiveStage`` does, to Arrow IPC in ``folder``."""
+    live = LiveStage(raw, dataset, folder, limits)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{raw.partition.stem}.arrow"
+    with writing(path, live.columns) as write_rows:
+        for batch in live.flow():
+            write_rows(batch)
+            tell(Event(raw.partition, "transform", live.rows_read))
+    return Staged(
+        raw=raw,
+        path=path,
+        dataset_version=live.dataset_version,
+        rules=live.rules,
+        rows_read=live.rows_read,
+        rows_rejected=live.rows_rejected,
+        rows_loaded=live.rows_loaded,
+        flags=live.flags,
+        unknown_columns=live.unknown_columns,
+        rejects=live.rejects,
+    )
+
+
+def keep_rejects(staged: Staged | LiveStage, rejects: Path) -> Path | None:
+    """Put a month's rejects where they stay, ``{rejects}/{color}/{stem}.parquet``, in place of an earlier load's."""
+    kept = rejects / staged.partition.color / f"{staged.partition.stem}.parquet"
+    if staged.rejects is None:
+        kept.unlink(missing_ok=True)
+        return None
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    sweep(kept.parent, f"{kept.name}.", ".part")
+    with claimed(kept.parent, f"{kept.name}.", ".part") as partial:
+        shutil.copyfile(staged.rejects, partial)
+        partial.replace(kept)
+    return kept
+
+
+@contextmanager
+def workplace(parent: Path) -> Iterator[Path]:
+    """Give a folder of its own for one month, gone afterwards; remove those that a killed process has left."""
+    parent.mkdir(parents=True, exist_ok=True)
+    sweep(parent)
+    with claimed(parent) as folder:
+        folder.mkdir()
+        yield folder
+
+
+def use_frugal_memory() -> None:
+    """Have Arrow give memory back at once: with 1 MiB blocks jemalloc holds 7 MB where mimalloc keeps 225."""
+    if "jemalloc" in pa.supported_memory_backends():
+        pa.set_memory_pool(pa.jemalloc_memory_pool())
+
+
+def _cleaned(file: CsvFile | ParquetFile, dataset: Dataset, month: Month) -> Generator[Cleaned]:
+    """Clean blocks side by side, a few in flight, and yield them in the file's order."""
+
+    def work(block: Block) -> Cleaned:
+        return clean(file.parse(block), dataset, month)
+
+    flying: deque[Future[Cleaned]] = deque()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for block in file.blocks():
+            flying.append(pool.submit(work, block))
+            if len(flying) > THREADS:
+                yield flying.popleft().result()
+        while flying:
+            yield flying.popleft().result()
+
+
+def _check(tally: Tally, raw: RawFile, max_unparsable: float) -> None:
+    """Refuse a file without rows, and one of which too much can't be parsed."""
+    if tally.read == 0:
+        message = f"{raw.path.name} has a header but no rows."
+        raise QualityError(message, "Look at what its source holds; the month that is loaded stays as it is.")
+    if tally.unparsable > max_unparsable * tally.read:
+        share = tally.unparsable / tally.read
+        message = f"{raw.path.name}: {share:.1%} of its rows can't be parsed; {tally.first_fault}."
+        hint = f"At most {max_unparsable:.0%} may (NYCTAXI_MAX_UNPARSABLE): the layout may be new, or the file damaged."
+        raise SchemaDrift(message, hint)

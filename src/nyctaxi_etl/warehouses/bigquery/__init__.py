@@ -1,0 +1,1 @@
+"""BigQuery: a month comes from the lake by a load job."""

@@ -1,0 +1,141 @@
+"""The ledger: one row for every month that a warehouse holds, committed together with the month's rows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from nyctaxi_etl.core.errors import WarehouseError
+from nyctaxi_etl.schema.columns import Column
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from datetime import date, datetime
+
+    from nyctaxi_etl.core.partition import RawFile, Stage
+    from nyctaxi_etl.schema.columns import Dataset
+
+LEDGER_TABLE = "nyctaxi_loads"
+LEDGER = (
+    Column("table_name", "text", about="The table that the month was loaded into."),
+    Column("color", "text", about="yellow, green, fhv or fhvhv."),
+    Column("file_month", "day", about="First day of the month; the same as in the rows."),
+    Column("source", "text", about="tlc, datatalks, sample, folder, or the host that the file came from."),
+    Column("source_url", "text", about="Where exactly the file came from."),
+    Column("source_etag", "text", about="The server's ETag, empty if it gave none."),
+    Column("source_last_modified", "text", about="The server's Last-Modified, or the local file's time of change."),
+    Column("source_bytes", "total", about="Size of the file as published."),
+    Column("source_sha256", "text", about="SHA-256 of the file as published."),
+    Column("dataset_version", "text", about="Digest of the declared columns that the rows were conformed to."),
+    Column("rules", "text", about="Names of the rules that drop rows, and a digest of all rules."),
+    Column("rows_read", "total", about="Rows in the file."),
+    Column("rows_rejected", "total", about="Rows set aside: dropped by a rule or unparsable."),
+    Column("rows_loaded", "total", about="Rows in the table; rows_read = rows_loaded + rows_rejected."),
+    Column("unknown_columns", "text", about="Published columns that nothing is declared for, with commas between."),
+    Column("loaded_at", "time", about="When the month was loaded, UTC."),
+    Column("run_id", "text", about="The Prefect flow run, or a random id with --direct."),
+    Column("replaced_source", "text", about="Source of the month that this load replaced, empty if there was none."),
+    Column("replaced_rows", "total", about="Rows that the table had of the month that this load replaced."),
+    Column("flags", "text", about="Rows that a rule marks but keeps, by rule, as JSON; empty if there are none."),
+)
+KEY = ("table_name", "file_month")
+# Ledgers made before 2026-12 lack these: they get them with the next load, and are read without them.
+_LATER = frozenset({"replaced_source", "replaced_rows", "flags"})
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """What the warehouse knows of a month that it holds; the fields are the ledger's columns, in order."""
+
+    table_name: str
+    color: str
+    file_month: date
+    source: str
+    source_url: str
+    source_etag: str
+    source_last_modified: str
+    source_bytes: int
+    source_sha256: str
+    dataset_version: str
+    rules: str
+    rows_read: int
+    rows_rejected: int
+    rows_loaded: int
+    unknown_columns: str
+    loaded_at: datetime
+    run_id: str
+    replaced_source: str = ""
+    replaced_rows: int = 0
+    flags: str = ""
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> LedgerRow:
+        """Make a row of what a ledger has, by column. Raises ``WarehouseError`` as ``lacking`` does."""
+        lacking(values)
+        told: dict[str, Any] = {field.name: values.get(field.name) for field in fields(cls)}
+        # Null where an older version of nyctaxi loaded the month.
+        return cls(**{name: value for name, value in told.items() if value is not None or name not in _LATER})
+
+    def values(self) -> tuple[object, ...]:
+        """Return the fields' values in the order of the ledger's columns."""
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+    def flagged(self) -> dict[str, int]:
+        """Return the rows that a rule marks but keeps, by rule; none where an older version loaded the month."""
+        try:
+            told = json.loads(self.flags or "{}")
+        except ValueError:  # somebody else's hand
+            return {}
+        return told if isinstance(told, dict) else {}
+
+    def holds(self, raw: RawFile, dataset: Dataset) -> bool:
+        """Tell whether the same bytes were loaded under the same declaration and rules."""
+        known = (self.source_sha256, self.dataset_version, self.rules)
+        return known == (raw.sha256, dataset.version, dataset.rules_id)
+
+
+def lacking(names: Collection[str]) -> tuple[Column, ...]:
+    """Return the columns that a ledger made by an older version lacks.
+
+    Raises ``WarehouseError`` for a table of this name that is no ledger of nyctaxi's.
+    """
+    missing = tuple(column for column in LEDGER if column.name not in names)
+    if any(column.name not in _LATER for column in missing):
+        message = f"There is a table {LEDGER_TABLE} that is not nyctaxi's ledger."
+        raise WarehouseError(message, "It is left as it is: rename it, or load into another database.")
+    return missing
+
+
+def succeeding(row: LedgerRow, old: LedgerRow | None) -> LedgerRow:
+    """Return the row with what it replaces; a second attempt of one run replaces what the first one did."""
+    if old is None:
+        return row
+    if old.run_id == row.run_id:
+        return replace(row, replaced_source=old.replaced_source, replaced_rows=old.replaced_rows)
+    return replace(row, replaced_source=old.source, replaced_rows=old.rows_loaded)
+
+
+def entry(table: str, staged: Stage, run_id: str, loaded_at: datetime) -> LedgerRow:
+    """Make the ledger row of a staged month; ``loaded_at`` is UTC without a zone."""
+    raw = staged.raw
+    return LedgerRow(
+        table_name=table,
+        color=str(staged.partition.color),
+        file_month=staged.partition.month.first_day,
+        source=raw.source,
+        source_url=raw.url,
+        source_etag=raw.etag,
+        source_last_modified=raw.last_modified,
+        source_bytes=raw.bytes,
+        source_sha256=raw.sha256,
+        dataset_version=staged.dataset_version,
+        rules=staged.rules,
+        rows_read=staged.rows_read,
+        rows_rejected=staged.rows_rejected,
+        rows_loaded=staged.rows_loaded,
+        unknown_columns=",".join(staged.unknown_columns),
+        loaded_at=loaded_at,
+        run_id=run_id,
+        flags=json.dumps(dict(staged.flags)) if staged.flags else "",
+    )

@@ -1,0 +1,1 @@
+"""Postgres: a table partitioned by month."""

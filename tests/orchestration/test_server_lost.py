@@ -1,0 +1,96 @@
+"""Prefect's server dies or falls silent while months are loaded: they are told of, and the command ends soon."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nyctaxi_etl.orchestration.server.pulse import Pulse, server_pulse
+from support.command import Done, start
+from support.postgres import free_port
+from support.prefect import prefect_server
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+    from support.prefect import PrefectServer
+
+# 30 seconds are promised; a busy machine is slow besides.
+END_SECONDS = 60
+STOP_SECONDS = 15
+INGEST = ("ingest", "--color", "fhv", "--year", "2021", "--source", "sample", "--json")
+
+
+def until(process: subprocess.Popen[str], word: str) -> None:
+    """Wait until stderr says ``word``."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if word in line:
+            return
+    raise AssertionError(word)
+
+
+def begun(server: PrefectServer, folder: Path, word: str, months: str, rows: str) -> subprocess.Popen[str]:
+    """Start a run with this server, and wait until it says ``word``."""
+    settings = {**server.environment(), "NYCTAXI_SAMPLE_ROWS": rows}
+    process = start(*INGEST, "--months", months, folder=folder, settings=settings)
+    until(process, word)
+    return process
+
+
+@pytest.mark.server
+def test_the_report_outlives_the_server(tmp_path: Path) -> None:
+    """The months go on and are reported with a note; nothing is called wrong usage; stderr has no noise.
+
+    Ctrl-C in another run of the same silent server is heard in good time.
+    """
+    (tmp_path / "prefect").mkdir()
+    with prefect_server(tmp_path / "prefect") as server:
+        other = begun(server, tmp_path / "prefect", " extract", "1", "5000000")
+        process = begun(server, tmp_path, " transform", "1-3", "500")
+        os.kill(server.pid, signal.SIGSTOP)
+        started = time.monotonic()
+        other.send_signal(signal.SIGINT)
+        other.communicate(timeout=END_SECONDS)
+        assert other.returncode == 130
+        assert time.monotonic() - started < STOP_SECONDS
+        out, err = process.communicate(timeout=END_SECONDS)
+    report = Done(process.returncode, out, err, 0).json
+    assert (process.returncode, report["exit_code"]) == (0, 0)
+    assert [result["outcome"] for result in report["results"]] == ["loaded"] * 3
+    assert [note.partition(" in ")[0] for note in report["notes"]] == ["Prefect's server was lost"]
+    assert "Error" not in err
+    assert "ERROR" not in err
+
+
+def test_a_pulse_is_asked_for_some_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that answers is there, one that has not answered for long enough is lost, not before."""
+    monkeypatch.setattr("nyctaxi_etl.orchestration.server.pulse.SILENT_SECONDS", 0.5)
+    monkeypatch.setattr("nyctaxi_etl.orchestration.server.pulse._ASK_SECONDS", 0.05)
+    answers = [True]
+    heart = Pulse(lambda: answers[0])
+    assert not heart.is_lost()
+    time.sleep(1)
+    assert not heart.is_lost()
+    answers[0] = False
+    end = time.monotonic() + STOP_SECONDS
+    while not heart.is_lost():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_the_pulse_of_a_server_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens at its address any more."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    monkeypatch.setattr("nyctaxi_etl.orchestration.server.pulse.SILENT_SECONDS", 0.5)
+    with temporary_settings(updates={PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
+        heart = server_pulse()
+        assert not heart.is_lost()
+        time.sleep(1)
+        assert heart.is_lost()

@@ -1,0 +1,176 @@
+"""A month is staged in its own place, in bounded memory, in the file's order, and its rejects are kept."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Never
+
+import pyarrow.parquet as pq
+import pytest
+
+from nyctaxi_etl.core.errors import SchemaDrift
+from nyctaxi_etl.core.partition import Partition
+from nyctaxi_etl.core.progress import Event, listening
+from nyctaxi_etl.readers import csv as csvfile
+from nyctaxi_etl.schema.datasets import FHV, YELLOW
+from nyctaxi_etl.staging import rejects
+from nyctaxi_etl.staging.files import batches
+from nyctaxi_etl.transform import stream as staging
+from nyctaxi_etl.transform.stream import Limits, keep_rejects, stage, workplace
+from support.command import python
+from support.published import JANUARY, csv_file, raw_file, rejects_in
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nyctaxi_etl.core.partition import Staged
+
+TIME = "2019-01-05 10:00:00"
+TRIPS = Partition(YELLOW.color, JANUARY)
+
+
+def _stage(folder: Path, counts: list[str], max_unparsable: float = 1.0) -> Staged:
+    """Stage rows of these passenger counts; each has its line as its distance."""
+    rows = "".join(f"{TIME},{count},{line}\n" for line, count in enumerate(counts, start=2))
+    path = csv_file(folder, f"pickup_datetime,passenger_count,trip_distance\n{rows}", YELLOW)
+    return stage(raw_file(path, TRIPS), YELLOW, folder / "work", Limits(max_unparsable))
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have about four rows in a block."""
+    monkeypatch.setattr(csvfile, "BLOCK_BYTES", 100)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_rows_and_rejects_are_in_the_order_of_the_file(tmp_path: Path) -> None:
+    """Blocks are cleaned side by side, and come out one after the other."""
+    counts = [("1", "0", "x", "1", "2")[line % 5] for line in range(1_000)]
+    staged = _stage(tmp_path, counts)
+    lines = [int(line) for batch in batches(staged) for line in batch.column("trip_distance").to_pylist()]
+    rejects = [reject.line for reject in rejects_in(staged.rejects)]
+    assert lines == [line for line, count in enumerate(counts, start=2) if count in "12"]
+    assert rejects == [line for line, count in enumerate(counts, start=2) if count in "0x"]
+    assert (staged.rows_read, staged.rows_loaded, staged.rows_rejected) == (1_000, 600, 400)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_rejects_are_written_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rejects never pile up in memory: each so many are written as a row group of their own."""
+    monkeypatch.setattr(rejects, "REJECTS_BYTES", 2_500)
+    staged = _stage(tmp_path, ["0"] * 500)
+    assert staged.rejects
+    groups = pq.ParquetFile(staged.rejects).metadata
+    sizes = [groups.row_group(index).num_rows for index in range(groups.num_row_groups)]
+    assert sum(sizes) == 500
+    assert max(sizes) < 60
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_hopeless_file_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of which more than half can't be parsed after so many rows is refused there."""
+    monkeypatch.setattr(staging, "_HOPELESS_ROWS", 20)
+    seen: list[Event] = []
+    with listening(seen.append), pytest.raises(SchemaDrift, match="line 2: passenger_count: 'x'"):
+        _stage(tmp_path, ["x"] * 1_000)
+    assert max(event.done for event in seen) < 50
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_staging_tells_how_far_it_is(tmp_path: Path) -> None:
+    """Each block is told with the rows read so far."""
+    seen: list[Event] = []
+    with listening(seen.append):
+        _stage(tmp_path, ["1"] * 100)
+    done = [event.done for event in seen if event.step == "transform"]
+    assert done == sorted(done)
+    assert (len(done) > 10, done[-1], {event.partition for event in seen}) == (True, 100, {TRIPS})
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_stop_between_two_blocks_leaves_no_thread(tmp_path: Path) -> None:
+    """An interrupt of the listener ends the work at once, and the same month can be staged right after."""
+
+    def stop(event: Event) -> None:
+        if event.done > 10:
+            raise KeyboardInterrupt
+
+    with listening(stop), pytest.raises(KeyboardInterrupt):
+        _stage(tmp_path, ["1"] * 1_000)
+    assert _stage(tmp_path, ["1"] * 10).rows_loaded == 10
+
+
+def test_a_month_says_what_shaped_it(tmp_path: Path) -> None:
+    """The staged month carries the version of its declaration and its rules."""
+    staged = _stage(tmp_path, ["1"])
+    assert (staged.dataset_version, staged.rules) == (YELLOW.version, YELLOW.rules_id)
+    assert (staged.rejects, staged.partition) == (None, TRIPS)
+
+
+def test_rejects_are_kept_in_place_of_earlier_ones(tmp_path: Path) -> None:
+    """The rejects of a month are those of its last load, and none if it had none."""
+    place = tmp_path / "rejects" / "yellow" / "yellow_tripdata_2019-01.parquet"
+    assert keep_rejects(_stage(tmp_path, ["0", "x", "1"]), tmp_path / "rejects") == place
+    assert [reject.reason for reject in rejects_in(place)] == ["no_passengers", "passenger_count: 'x' does not fit"]
+    keep_rejects(_stage(tmp_path, ["1", "0"]), tmp_path / "rejects")
+    assert [(reject.line, reject.raw) for reject in rejects_in(place)] == [(3, f"{TIME},0,3")]
+    assert keep_rejects(_stage(tmp_path, ["1"]), tmp_path / "rejects") is None
+    assert list(place.parent.iterdir()) == []
+
+
+def test_no_rejects_need_no_folder(tmp_path: Path) -> None:
+    """A first load without rejects leaves nothing."""
+    assert keep_rejects(_stage(tmp_path, ["1"]), tmp_path / "rejects") is None
+    assert not (tmp_path / "rejects").exists()
+
+
+def test_a_workplace_is_gone_afterwards(tmp_path: Path) -> None:
+    """Each month works in a folder of its own, which is removed with all in it, whatever happened."""
+
+    def work() -> Never:
+        with workplace(tmp_path / "staging") as one, workplace(tmp_path / "staging") as other:
+            assert one != other
+            (one / "rows.arrow").touch()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        work()
+    assert list((tmp_path / "staging").iterdir()) == []
+
+
+def test_workplaces_of_killed_processes_are_swept(tmp_path: Path) -> None:
+    """What a killed process has left is gone when the next month begins; what is at work is not."""
+    code = "import os, sys; from pathlib import Path; from nyctaxi_etl.transform.stream import workplace"
+    killed = f"{code}\nwith workplace(Path(sys.argv[1])) as f: (f / 'rows.arrow').touch(); os.kill(os.getpid(), 9)"
+    with workplace(tmp_path) as at_work:
+        subprocess.run([sys.executable, "-c", killed, tmp_path], check=False)
+        assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 2
+        with workplace(tmp_path) as folder:
+            assert {path for path in tmp_path.iterdir() if path.is_dir()} == {at_work, folder}
+
+
+def test_staging_needs_no_pandas(tmp_path: Path) -> None:
+    """Reading, cleaning and setting aside import no pandas, which would be half of a run's memory."""
+    far = "2003-05-01 10:00:00"
+    rows = f'{TIME},1.0\n{TIME},x\n{TIME},0\n{far},1\n{far},1x\n"\n\n{TIME},1\r2\nx{"y" * 5_000},1\n'
+    path = csv_file(tmp_path, f"pickup_datetime,passenger_count\n{rows}", YELLOW)
+    code = f"""
+import sys
+from pathlib import Path
+from nyctaxi_etl.schema.datasets import YELLOW
+from nyctaxi_etl.core.partition import Month, Partition
+from nyctaxi_etl.transform.stream import Limits, stage
+from support.published import raw_file
+path = Path({str(path)!r})
+staged = stage(raw_file(path, Partition(YELLOW.color, Month(2019, 1))), YELLOW, path.parent, Limits(1.0))
+print(staged.rows_rejected, "pandas" in sys.modules)
+"""
+    assert python(code) == "6 False"
+
+
+def test_staging_needs_no_folder_made_before(tmp_path: Path) -> None:
+    """The folder to stage in is made with its parents."""
+    path = csv_file(tmp_path, f"pickup_datetime,SR_Flag\n{TIME},\n", FHV)
+    staged = stage(raw_file(path, Partition(FHV.color, JANUARY)), FHV, tmp_path / "a" / "b")
+    assert staged.path.parent == tmp_path / "a" / "b"
