@@ -53,7 +53,7 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Path:
         DuckDB(str(data_dir / "nyctaxi.duckdb")).replace("yellow_taxi_data", YELLOW, staged, "run")
         path = data_dir / f"{partition.stem}.parquet"
         staged_parquet(staged, path, {})
-        LocalLake(data_dir / "lake").put(trips_key(partition), path, {}, partition)
+        LocalLake(data_dir / "lake").put(trips_key(partition), path, {}, str(partition))
     return data_dir
 
 
@@ -63,7 +63,7 @@ def bucket(held: Path, google: Cloud, monkeypatch: pytest.MonkeyPatch) -> GcsLak
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", google.storage)
     lake = GcsLake(gcs_client(google.storage), google.bucket, "nyc")
     for partition in MONTHS:
-        lake.put(trips_key(partition), held / f"{partition.stem}.parquet", {}, partition)
+        lake.put(trips_key(partition), held / f"{partition.stem}.parquet", {}, str(partition))
     return lake
 
 
@@ -278,7 +278,7 @@ def test_a_bucket_sends_only_what_is_asked_for(
     noise = pa.table({"vendor_id": pa.array([1] * 10**6, pa.int16()), "tip_amount": [n / 7 for n in range(10**6)]})
     path, march = tmp_path / "march.parquet", Partition(Color.YELLOW, Month(2020, 3))
     pq.write_table(noise, path)
-    bucket.put(trips_key(march), path, {}, march)
+    bucket.put(trips_key(march), path, {}, str(march))
     sent = list[int]()
     whole = Blob.download_as_bytes
 
@@ -305,7 +305,7 @@ def test_a_column_declared_later_is_null(tmp_path: Path) -> None:
 def test_a_folder_named_like_a_pattern(tmp_path: Path, held: Path) -> None:
     """A lake's folder may have any name."""
     folder = tmp_path / "it's [1] *lake*"
-    LocalLake(folder).put(trips_key(MONTHS[0]), held / f"{MONTHS[0].stem}.parquet", {}, MONTHS[0])
+    LocalLake(folder).put(trips_key(MONTHS[0]), held / f"{MONTHS[0].stem}.parquet", {}, str(MONTHS[0]))
     assert len(read_trips("yellow", 2021, 1, ["vendor_id"], lake=str(folder))) > ROWS / 2
 
 

@@ -139,10 +139,10 @@ def test_an_address_that_is_no_lake_is_refused(tmp_path: Path, address: str) -> 
 
 def test_parquet_carries_its_facts(lake: LocalLake, tmp_path: Path) -> None:
     """They are in the file itself, and nothing lies beside it."""
-    lake.put(KEY, _parquet(tmp_path / "new", 3, FACTS), FACTS, JANUARY)
+    lake.put(KEY, _parquet(tmp_path / "new", 3, FACTS), FACTS, str(JANUARY))
     assert lake.facts(KEY) == FACTS
     assert _left(lake) == [f"{JANUARY.stem}.parquet"]
-    assert lake.get(KEY, tmp_path / "unused", JANUARY) == Path(lake.uri(KEY))
+    assert lake.get(KEY, tmp_path / "unused", str(JANUARY)) == Path(lake.uri(KEY))
     assert pq.read_table(lake.uri(KEY)).num_rows == 3
     assert not (tmp_path / "unused").exists()
 
@@ -151,7 +151,7 @@ def test_parquet_carries_its_facts(lake: LocalLake, tmp_path: Path) -> None:
 def test_other_objects_keep_their_bytes(lake: LocalLake, tmp_path: Path, name: str) -> None:
     """A file as published, Parquet too, is not touched: what is known of it is noted beside it."""
     published = _noise(tmp_path / name, 5000)
-    lake.put(raw_key("tlc", name), published, FACTS, JANUARY)
+    lake.put(raw_key("tlc", name), published, FACTS, str(JANUARY))
     assert Path(lake.uri(raw_key("tlc", name))).read_bytes() == published.read_bytes()
     assert lake.facts(raw_key("tlc", name)) == FACTS
     assert _left(lake) == sorted([f".{name}.json", name])
@@ -160,14 +160,14 @@ def test_other_objects_keep_their_bytes(lake: LocalLake, tmp_path: Path, name: s
 def test_facts_put_with_an_object_come_before_those_it_brought(lake: LocalLake, tmp_path: Path) -> None:
     """A month of another lake, taken as a published file, is known by what it is here."""
     key = raw_key("folder", "a.parquet")
-    lake.put(key, _parquet(tmp_path / "a.parquet", 3, {"run": "theirs"}), FACTS, JANUARY)
+    lake.put(key, _parquet(tmp_path / "a.parquet", 3, {"run": "theirs"}), FACTS, str(JANUARY))
     assert lake.facts(key) == FACTS
 
 
 def test_a_note_of_another_file_does_not_count(lake: LocalLake, tmp_path: Path) -> None:
     """Facts are those of these bytes or none."""
     key = raw_key("tlc", "a.csv")
-    lake.put(key, _noise(tmp_path / "a", 5000), FACTS, JANUARY)
+    lake.put(key, _noise(tmp_path / "a", 5000), FACTS, str(JANUARY))
     _noise(Path(lake.uri(key)), 5000, "changed by hand")
     assert lake.facts(key) == {}
     for damaged in ("{", "[]", "[" * 100_000, '{"bytes": 1, "mtime_ns": 1, "facts": {"run": 7}}', "\x00"):
@@ -178,9 +178,9 @@ def test_a_note_of_another_file_does_not_count(lake: LocalLake, tmp_path: Path) 
 def test_put_again_replaces_object_and_facts(lake: LocalLake, tmp_path: Path) -> None:
     """From facts beside it to facts inside it, too."""
     key = rejects_key(JANUARY)
-    lake.put(key, _parquet(tmp_path / "old", 3), {"run": "1"}, JANUARY)
+    lake.put(key, _parquet(tmp_path / "old", 3), {"run": "1"}, str(JANUARY))
     assert lake.facts(key) == {"run": "1"}
-    lake.put(key, _parquet(tmp_path / "new", 5, {"run": "2"}), {"run": "2"}, JANUARY)
+    lake.put(key, _parquet(tmp_path / "new", 5, {"run": "2"}), {"run": "2"}, str(JANUARY))
     assert lake.facts(key) == {"run": "2"}
     assert pq.read_table(lake.uri(key)).num_rows == 5
     assert len(_left(lake)) == 1
@@ -191,20 +191,20 @@ def test_what_is_not_there(lake: LocalLake, tmp_path: Path) -> None:
     assert lake.facts(KEY) is None
     lake.remove(KEY)
     with pytest.raises(NotPublished, match=JANUARY.stem):
-        lake.get(KEY, tmp_path, JANUARY)
+        lake.get(KEY, tmp_path, str(JANUARY))
 
 
 def test_remove_leaves_nothing(lake: LocalLake, tmp_path: Path) -> None:
     """The note goes with the object."""
     key = raw_key("tlc", "a.csv")
-    lake.put(key, _noise(tmp_path / "a", 5), FACTS, JANUARY)
+    lake.put(key, _noise(tmp_path / "a", 5), FACTS, str(JANUARY))
     lake.remove(key)
     assert _left(lake) == []
 
 
 def test_a_damaged_object_is_one_of_which_nothing_is_known(lake: LocalLake, tmp_path: Path) -> None:
     """So that the next run mends it."""
-    lake.put(KEY, _parquet(tmp_path / "new", 3, FACTS), FACTS, JANUARY)
+    lake.put(KEY, _parquet(tmp_path / "new", 3, FACTS), FACTS, str(JANUARY))
     os.truncate(lake.uri(KEY), 100)
     assert lake.facts(KEY) == {}
 
@@ -214,7 +214,7 @@ def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
     _noise(tmp_path / "lake", 1)
     lake = LocalLake(tmp_path / "lake")
     with pytest.raises(LakeError, match="lake/trips") as caught:
-        lake.put(KEY, _parquet(tmp_path / "new", 3), FACTS, JANUARY)
+        lake.put(KEY, _parquet(tmp_path / "new", 3), FACTS, str(JANUARY))
     assert "folder" in caught.value.hint
 
 
@@ -223,11 +223,11 @@ def test_a_full_disk_leaves_the_old_object(lake: LocalLake, tmp_path: Path, spar
     """Neither the object nor its facts change, also if only what is noted of it has no room; nothing is left."""
     key, path = raw_key("tlc", "a.csv.gz"), tmp_path / "new"
     path.write_bytes(b"")
-    lake.put(key, path, FACTS, JANUARY)
+    lake.put(key, path, FACTS, str(JANUARY))
     path.write_bytes(b"a" * spare)
     before = sorted(name.name for name in (lake.folder / "raw" / "tlc").iterdir())
     with largest_file(spare), pytest.raises(LakeError, match=r"a\.csv\.gz") as caught:
-        lake.put(key, path, {"run": "x" * 100}, JANUARY)
+        lake.put(key, path, {"run": "x" * 100}, str(JANUARY))
     assert "room" in caught.value.hint
     assert lake.facts(key) == FACTS
     assert (lake.folder / key).read_bytes() == b""
@@ -238,7 +238,7 @@ def test_tells_how_far_it_is(lake: LocalLake, tmp_path: Path) -> None:
     """Bytes, from none to all."""
     events: list[Event] = []
     with listening(events.append):
-        lake.put(KEY, _noise(tmp_path / "a", 5000), FACTS, JANUARY)
+        lake.put(KEY, _noise(tmp_path / "a", 5000), FACTS, str(JANUARY))
     told = [(event.step, event.done, event.total, event.unit) for event in events]
     assert told == [("put", 0, 5000, "bytes"), ("put", 5000, 5000, "bytes")]
 
@@ -246,7 +246,7 @@ def test_tells_how_far_it_is(lake: LocalLake, tmp_path: Path) -> None:
 def test_killed_before_the_rename_leaves_the_old_object(lake: LocalLake, tmp_path: Path) -> None:
     """What the killed process left is not seen as an object, and is gone with the next put."""
     key = raw_key("tlc", "a.csv")
-    lake.put(key, _noise(tmp_path / "old", 5000), {"run": "1"}, JANUARY)
+    lake.put(key, _noise(tmp_path / "old", 5000), {"run": "1"}, str(JANUARY))
     new = _noise(tmp_path / "new", 9000)
     killed = subprocess.run([sys.executable, "-c", KILLED, lake.folder, key, new], check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -254,14 +254,14 @@ def test_killed_before_the_rename_leaves_the_old_object(lake: LocalLake, tmp_pat
     assert Path(lake.uri(key)).read_bytes() == (tmp_path / "old").read_bytes()
     part, _side = sorted(Path(lake.uri(key)).parent.glob("*.part"), key=lambda left: ".json." in left.name)
     assert part.read_bytes() == new.read_bytes()
-    lake.put(key, tmp_path / "old", {"run": "2"}, JANUARY)
+    lake.put(key, tmp_path / "old", {"run": "2"}, str(JANUARY))
     assert _left(lake) == [".a.csv.json", "a.csv"]
 
 
 def test_two_processes_never_mix(lake: LocalLake, tmp_path: Path) -> None:
     """Whoever reads meanwhile finds one run's file with that run's facts inside."""
     runs = {run: _parquet(tmp_path / run, rows, {"run": run}) for run, rows in (("one", 1000), ("two", 90_000))}
-    lake.put(KEY, runs["one"], {"run": "one"}, JANUARY)
+    lake.put(KEY, runs["one"], {"run": "one"}, str(JANUARY))
     rows = {"one": 1000, "two": 90_000}
     children = [subprocess.Popen([sys.executable, "-c", PUTTING, lake.folder, KEY, path]) for path in runs.values()]
     seen: set[str] = set()

@@ -479,7 +479,7 @@ def test_a_file_in_use_is_waited_for(place: Place, old: list[tuple[Any, ...]], t
         staged = stage_rows(tmp_path, "2021-03", trips([6]))
         with listening(listen):
             put(place, staged)
-    assert heard[0].partition == staged.partition
+    assert heard[0].subject == str(staged.partition)
     assert "another program" in heard[0].note
     assert place.rows("trips", TRIPS) == [*old, *monthly(date(2021, 3, 1), [6])]
 

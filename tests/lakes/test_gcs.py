@@ -75,11 +75,11 @@ class Place:
 
     def put_old(self, path: Path) -> None:
         """Put what is to be replaced, past the gate."""
-        self.other.put(KEY, path, OLD, JANUARY)
+        self.other.put(KEY, path, OLD, str(JANUARY))
 
     def bytes(self, into: Path) -> bytes:
         """Return what the object holds now, past the gate."""
-        return self.other.get(KEY, into, JANUARY).read_bytes()
+        return self.other.get(KEY, into, str(JANUARY)).read_bytes()
 
 
 @pytest.fixture(autouse=True)
@@ -202,9 +202,9 @@ def _spans(place: Place) -> list[str]:
 
 def test_what_is_put_comes_back(place: Place, new: Path, tmp_path: Path) -> None:
     """Bytes and facts, by any name and character; the copy is in the folder asked for, and nothing else."""
-    place.lake.put(KEY, new, OLD, JANUARY)
+    place.lake.put(KEY, new, OLD, str(JANUARY))
     assert place.lake.facts(KEY) == OLD
-    copy = place.lake.get(KEY, tmp_path / "into", JANUARY)
+    copy = place.lake.get(KEY, tmp_path / "into", str(JANUARY))
     assert copy == tmp_path / "into" / f"{JANUARY.stem}.parquet"
     assert copy.read_bytes() == new.read_bytes()
     assert list(copy.parent.iterdir()) == [copy]
@@ -213,19 +213,19 @@ def test_what_is_put_comes_back(place: Place, new: Path, tmp_path: Path) -> None
 
 def test_put_again_replaces_object_and_facts(place: Place, old: Path, new: Path, tmp_path: Path) -> None:
     """Nothing of the former facts remains."""
-    place.lake.put(KEY, old, OLD, JANUARY)
-    place.lake.put(KEY, new, NEW, JANUARY)
+    place.lake.put(KEY, old, OLD, str(JANUARY))
+    place.lake.put(KEY, new, NEW, str(JANUARY))
     assert place.lake.facts(KEY) == NEW
-    assert place.lake.get(KEY, tmp_path / "into", JANUARY).read_bytes() == new.read_bytes()
+    assert place.lake.get(KEY, tmp_path / "into", str(JANUARY)).read_bytes() == new.read_bytes()
 
 
 def test_an_empty_fact_is_left_out(place: Place, new: Path) -> None:
     """A missing one means the same, and what was put is found to be there after a lost answer."""
-    place.lake.put(KEY, new, {"source": "folder", "source_etag": ""}, JANUARY)
+    place.lake.put(KEY, new, {"source": "folder", "source_etag": ""}, str(JANUARY))
     (begun,) = [asked for asked in place.gate.asked if _upload(asked)]
     assert place.lake.facts(KEY) == {"source": "folder"}
     place.gate.faults.append(Fault(_last_chunk, meanwhile=lambda: None, status=412))
-    place.lake.put(KEY, new, {"source": "folder", "source_etag": ""}, JANUARY)
+    place.lake.put(KEY, new, {"source": "folder", "source_etag": ""}, str(JANUARY))
     assert begun.status == 200
 
 
@@ -234,7 +234,7 @@ def test_what_is_not_there(place: Place, tmp_path: Path) -> None:
     assert place.lake.facts(KEY) is None
     place.lake.remove(KEY)
     with pytest.raises(NotPublished, match=JANUARY.stem):
-        place.lake.get(KEY, tmp_path, JANUARY)
+        place.lake.get(KEY, tmp_path, str(JANUARY))
 
 
 def test_remove(place: Place, new: Path) -> None:
@@ -246,21 +246,21 @@ def test_remove(place: Place, new: Path) -> None:
 
 def test_an_empty_file_is_an_object(place: Place, tmp_path: Path) -> None:
     """There is no chunk to send, and still something to finish."""
-    place.lake.put(KEY, _noise(tmp_path / "empty", 0, ""), NEW, JANUARY)
+    place.lake.put(KEY, _noise(tmp_path / "empty", 0, ""), NEW, str(JANUARY))
     assert place.lake.facts(KEY) == NEW
-    assert place.lake.get(KEY, tmp_path / "into", JANUARY).read_bytes() == b""
+    assert place.lake.get(KEY, tmp_path / "into", str(JANUARY)).read_bytes() == b""
 
 
 def test_objects_are_files_of_the_fake_server(fake: Place, fake_root: Path, new: Path) -> None:
     """What reads the server's folder, as a warehouse in the tests does, finds them by bucket and key."""
-    fake.lake.put(KEY, new, NEW, JANUARY)
+    fake.lake.put(KEY, new, NEW, str(JANUARY))
     assert (fake_root / fake.bucket / "nyc" / KEY).read_bytes() == new.read_bytes()
 
 
 def test_the_bucket_itself_is_never_asked_for(place: Place, new: Path, tmp_path: Path) -> None:
     """That would take another role than object rights; the library does it in the background if it is let."""
-    place.lake.put(KEY, new, OLD, JANUARY)
-    place.lake.get(KEY, tmp_path / "into", JANUARY)
+    place.lake.put(KEY, new, OLD, str(JANUARY))
+    place.lake.get(KEY, tmp_path / "into", str(JANUARY))
     place.lake.remove(KEY)
     place.lake.facts(KEY)
     for thread in threading.enumerate():
@@ -271,11 +271,11 @@ def test_the_bucket_itself_is_never_asked_for(place: Place, new: Path, tmp_path:
 
 def test_sends_in_chunks_with_a_precondition(place: Place, new: Path) -> None:
     """One request a chunk; first in place of nothing, then in place of what was there."""
-    place.lake.put(KEY, new, OLD, JANUARY)
+    place.lake.put(KEY, new, OLD, str(JANUARY))
     before = _generation(place)
     spans = [f"{start}-{min(start + CHUNK, SIZE) - 1}/{SIZE}" for start in range(0, SIZE, CHUNK)]
     assert _spans(place) == spans
-    place.lake.put(KEY, new, NEW, JANUARY)
+    place.lake.put(KEY, new, NEW, str(JANUARY))
     begun = [asked.path for asked in place.gate.asked if _upload(asked)]
     assert [re.findall(r"ifGenerationMatch=(\d+)", path) for path in begun] == [["0"], [before]]
 
@@ -284,14 +284,14 @@ def test_tells_how_far_it_is(place: Place, new: Path, tmp_path: Path) -> None:
     """Bytes there and back, more often than a chunk goes."""
     events: list[Event] = []
     with listening(events.append):
-        place.lake.put(KEY, new, NEW, JANUARY)
-        place.lake.get(KEY, tmp_path / "into", JANUARY)
+        place.lake.put(KEY, new, NEW, str(JANUARY))
+        place.lake.get(KEY, tmp_path / "into", str(JANUARY))
     for step in ("put", "get"):
         told = [event.done for event in events if event.step == step]
         assert told == sorted(told)
         assert told[-1] == SIZE
         assert len(told) >= SIZE // CHUNK
-    assert {(event.total, event.unit, event.partition) for event in events} == {(SIZE, "bytes", JANUARY)}
+    assert {(event.total, event.unit, event.subject) for event in events} == {(SIZE, "bytes", str(JANUARY))}
 
 
 # --- what breaks and is mended ---------------------------------------------------------------------------------------
@@ -303,7 +303,7 @@ def test_a_broken_upload_goes_on_where_it_stopped(strict: Place, new: Path, tmp_
     strict.gate.faults.append(Fault(_chunk(2), cut=100_000))
     events: list[Event] = []
     with listening(events.append):
-        strict.lake.put(KEY, new, NEW, JANUARY)
+        strict.lake.put(KEY, new, NEW, str(JANUARY))
     assert strict.gate.sent() == SIZE
     after = [f"*/{SIZE}", f"{stored}-{stored + CHUNK - 1}/{SIZE}", f"{stored + CHUNK}-{SIZE - 1}/{SIZE}"]
     assert _spans(strict)[2:] == [f"{2 * CHUNK}-{3 * CHUNK - 1}/{SIZE}", *after]
@@ -315,7 +315,7 @@ def test_a_line_that_breaks_all_the_time_still_gets_there(strict: Place, tmp_pat
     """Attempts count while nothing further comes, not for the whole object."""
     large = _noise(tmp_path / "large", 3 * ATTEMPTS * CHUNK, "large")
     strict.gate.faults.append(Fault(lambda asked: "-" in asked.span, times=3 * ATTEMPTS, cut=CHUNK // 2))
-    strict.lake.put(KEY, large, NEW, JANUARY)
+    strict.lake.put(KEY, large, NEW, str(JANUARY))
     assert strict.gate.sent() == 3 * ATTEMPTS * CHUNK
     assert strict.bytes(tmp_path / "into") == large.read_bytes()
 
@@ -325,7 +325,7 @@ def test_a_lost_answer_to_the_last_chunk_is_asked_for(strict: Place, new: Path, 
     resource = {"size": str(SIZE), "crc32c": checksum(new)}
     strict.gate.faults.append(Fault(_last_chunk, lost=True))
     strict.gate.faults.append(Fault(_status, status=200, body=json.dumps(resource).encode()))
-    strict.lake.put(KEY, new, NEW, JANUARY)
+    strict.lake.put(KEY, new, NEW, str(JANUARY))
     assert strict.gate.sent() == SIZE
     assert strict.bytes(tmp_path / "into") == new.read_bytes()
 
@@ -333,7 +333,7 @@ def test_a_lost_answer_to_the_last_chunk_is_asked_for(strict: Place, new: Path, 
 def test_a_finished_upload_that_was_forgotten_is_not_sent_twice(strict: Place, new: Path) -> None:
     """The emulator forgets a session with its end: then the object is looked at."""
     strict.gate.faults.append(Fault(_last_chunk, lost=True))
-    strict.lake.put(KEY, new, NEW, JANUARY)
+    strict.lake.put(KEY, new, NEW, str(JANUARY))
     assert strict.gate.sent() == SIZE
     assert strict.other.facts(KEY) == NEW
 
@@ -344,10 +344,10 @@ def test_a_forgotten_upload_is_begun_anew(strict: Place, old: Path, new: Path, t
     strict.put_old(old)
     strict.gate.faults.append(Fault(_chunk(2), times=SESSIONS, status=status))
     with pytest.raises(LakeError, match="forgot"):
-        strict.lake.put(KEY, new, NEW, JANUARY)
+        strict.lake.put(KEY, new, NEW, str(JANUARY))
     assert strict.bytes(tmp_path / "into") == old.read_bytes()
     strict.gate.faults.append(Fault(_chunk(2), times=SESSIONS - 1, status=status))
-    strict.lake.put(KEY, new, NEW, JANUARY)
+    strict.lake.put(KEY, new, NEW, str(JANUARY))
     assert strict.bytes(tmp_path / "into") == new.read_bytes()
 
 
@@ -360,7 +360,7 @@ def test_a_busy_bucket_is_asked_again(strict: Place, new: Path, tmp_path: Path, 
     strict.gate.faults.append(Fault(lambda asked: _chunk(1)(asked) or _status(asked), times=2, status=status))
     events: list[Event] = []
     with listening(events.append):
-        strict.lake.put(KEY, new, NEW, JANUARY)
+        strict.lake.put(KEY, new, NEW, str(JANUARY))
     assert strict.bytes(tmp_path / "into") == new.read_bytes()
     strict.lake.remove(KEY)
     assert strict.other.facts(KEY) is None
@@ -372,7 +372,7 @@ def test_a_first_chunk_that_did_not_arrive_is_sent_again(strict: Place, new: Pat
     """Google says so by a 308 without a Range; the emulator would say that it holds one byte."""
     strict.gate.faults.append(Fault(_chunk(0), status=503))
     strict.gate.faults.append(Fault(_status, status=308))
-    strict.lake.put(KEY, new, NEW, JANUARY)
+    strict.lake.put(KEY, new, NEW, str(JANUARY))
     assert _spans(strict)[:3] == [f"0-{CHUNK - 1}/{SIZE}", f"*/{SIZE}", f"0-{CHUNK - 1}/{SIZE}"]
     assert strict.bytes(tmp_path / "into") == new.read_bytes()
 
@@ -390,7 +390,7 @@ def test_a_bucket_that_stays_busy_is_given_up(strict: Place, old: Path, new: Pat
     strict.put_old(old)
     strict.gate.faults.append(Fault(lambda asked: asked.method == "PUT", times=1000, status=503))
     with pytest.raises(Transient, match="503"):
-        strict.lake.put(KEY, new, NEW, JANUARY)
+        strict.lake.put(KEY, new, NEW, str(JANUARY))
     assert len(_spans(strict)) == ATTEMPTS
     assert strict.bytes(tmp_path / "into") == old.read_bytes()
 
@@ -399,16 +399,16 @@ def test_a_bucket_that_takes_nothing_is_given_up(strict: Place, new: Path) -> No
     """An answer of "go on" without a byte stored is not gone on with for ever; no Range means none."""
     strict.gate.faults.append(Fault(lambda asked: asked.method == "PUT", times=1000, status=308))
     with pytest.raises(Transient, match="holds 0 bytes"):
-        strict.lake.put(KEY, new, NEW, JANUARY)
+        strict.lake.put(KEY, new, NEW, str(JANUARY))
 
 
 def test_no_server_at_all(new: Path, tmp_path: Path) -> None:
     """A refused connection is worth another attempt, later."""
     lake = GcsLake(gcs_client("http://127.0.0.1:1"), "nowhere")
     for step in (
-        lambda: lake.put(KEY, new, NEW, JANUARY),
+        lambda: lake.put(KEY, new, NEW, str(JANUARY)),
         lambda: lake.facts(KEY),
-        lambda: lake.get(KEY, tmp_path, JANUARY),
+        lambda: lake.get(KEY, tmp_path, str(JANUARY)),
         lambda: lake.remove(KEY),
     ):
         with pytest.raises(Transient, match="gs://nowhere"):
@@ -433,7 +433,7 @@ def test_killed_half_way_leaves_the_old_object(strict: Place, old: Path, new: Pa
     go_on.set()
     assert strict.bytes(tmp_path / "into") == old.read_bytes()
     assert strict.other.facts(KEY) == OLD
-    strict.lake.put(KEY, new, NEW, JANUARY)
+    strict.lake.put(KEY, new, NEW, str(JANUARY))
     assert strict.bytes(tmp_path / "into") == new.read_bytes()
 
 
@@ -456,7 +456,7 @@ def test_bytes_changed_on_the_way_are_refused(strict: Place, old: Path, new: Pat
     strict.put_old(old)
     strict.gate.faults.append(Fault(_chunk(1), flip=1000))
     with pytest.raises(LakeError, match="changed on the way"):
-        strict.lake.put(KEY, new, NEW, JANUARY)
+        strict.lake.put(KEY, new, NEW, str(JANUARY))
     assert strict.bytes(tmp_path / "into") == old.read_bytes()
     assert strict.other.facts(KEY) == OLD
 
@@ -465,7 +465,7 @@ def test_a_bucket_that_took_other_bytes_is_told_of(fake: Place, new: Path) -> No
     """Where a server doesn't compare, we do; nothing is removed, and the message says what is there."""
     fake.gate.faults.append(Fault(_chunk(1), flip=1000))
     with pytest.raises(LakeError, match="other bytes than were sent") as caught:
-        fake.lake.put(KEY, new, NEW, JANUARY)
+        fake.lake.put(KEY, new, NEW, str(JANUARY))
     assert "damaged" in caught.value.hint
     assert fake.other.facts(KEY) == NEW
 
@@ -478,10 +478,10 @@ def test_an_object_replaced_meanwhile_is_left_alone(
     strict.put_old(old)
     before = _generation(strict)
     theirs = _noise(tmp_path / "theirs", 5000, "theirs")
-    put = lambda: strict.other.put(KEY, theirs, {"run": "theirs"}, JANUARY)  # noqa: E731
+    put = lambda: strict.other.put(KEY, theirs, {"run": "theirs"}, str(JANUARY))  # noqa: E731
     strict.gate.faults.append(Fault(when, meanwhile=put, status=412, body=_words(412, "conditionNotMet")))
     with pytest.raises(LakeError, match="another run put it meanwhile"):
-        strict.lake.put(KEY, new, NEW, JANUARY)
+        strict.lake.put(KEY, new, NEW, str(JANUARY))
     (begun,) = [asked.path for asked in strict.gate.asked if _upload(asked)]
     assert f"ifGenerationMatch={before}&" in f"{begun}&"
     assert strict.bytes(tmp_path / "into") == theirs.read_bytes()
@@ -490,9 +490,9 @@ def test_an_object_replaced_meanwhile_is_left_alone(
 def test_the_same_put_by_another_run_is_as_good(strict: Place, old: Path, new: Path, tmp_path: Path) -> None:
     """Both wanted the same bytes with the same facts there: nobody has anything to understand."""
     strict.put_old(old)
-    put = lambda: strict.other.put(KEY, new, NEW, JANUARY)  # noqa: E731
+    put = lambda: strict.other.put(KEY, new, NEW, str(JANUARY))  # noqa: E731
     strict.gate.faults.append(Fault(_last_chunk, meanwhile=put, status=412))
-    strict.lake.put(KEY, new, NEW, JANUARY)
+    strict.lake.put(KEY, new, NEW, str(JANUARY))
     assert strict.bytes(tmp_path / "into") == new.read_bytes()
 
 
@@ -500,14 +500,14 @@ def test_a_bucket_that_is_not_there_is_named(fake: Place, new: Path, tmp_path: P
     """When something is put, and in Google's words also when something is looked for."""
     lake = GcsLake(gcs_client(fake.gate.url), "not-there")
     with pytest.raises(LakeError, match="no bucket gs://not-there") as caught:
-        lake.put(KEY, new, NEW, JANUARY)
+        lake.put(KEY, new, NEW, str(JANUARY))
     assert "--lake" in caught.value.hint
     said = _words(404, "The specified bucket does not exist.")
     fake.gate.faults.append(Fault(lambda asked: asked.method == "GET", times=2, status=404, body=said))
     with pytest.raises(LakeError, match="no bucket gs://not-there"):
         lake.facts(KEY)
     with pytest.raises(LakeError, match="no bucket gs://not-there"):
-        lake.get(KEY, tmp_path, JANUARY)
+        lake.get(KEY, tmp_path, str(JANUARY))
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
@@ -515,7 +515,7 @@ def test_what_is_forbidden_names_the_role(strict: Place, new: Path, method: str)
     """With Google's own words, which name the account and what it lacks."""
     said = _words(403, "loader@trips.iam.gserviceaccount.com does not have storage.objects.create access.")
     strict.gate.faults.append(Fault(lambda asked: asked.method == method, times=9, status=403, body=said))
-    step = strict.lake.remove if method == "DELETE" else lambda key: strict.lake.put(key, new, NEW, JANUARY)
+    step = strict.lake.remove if method == "DELETE" else lambda key: strict.lake.put(key, new, NEW, str(JANUARY))
     with pytest.raises(LakeError, match=r"not allowed.*loader@trips") as caught:
         step(KEY)
     assert ROLE in caught.value.hint
@@ -527,10 +527,10 @@ def test_other_refusals_keep_their_words(strict: Place, new: Path) -> None:
     """Credentials that are not accepted, and rules of the bucket that nobody could foresee."""
     strict.gate.faults.append(Fault(_chunk(0), status=401))
     with pytest.raises(LakeError, match="credentials are not accepted"):
-        strict.lake.put(KEY, new, NEW, JANUARY)
+        strict.lake.put(KEY, new, NEW, str(JANUARY))
     strict.gate.faults.append(Fault(_upload, status=400, body=_words(400, "Object is under retention.")))
     with pytest.raises(LakeError, match=r"refused with 400.*retention"):
-        strict.lake.put(KEY, new, NEW, JANUARY)
+        strict.lake.put(KEY, new, NEW, str(JANUARY))
 
 
 # As Cloud Storage wrote them; each was published with status 403, but for the last.
@@ -572,7 +572,7 @@ def test_what_google_refuses_has_its_own_next_move(  # noqa: PLR0913, PLR0917 - 
     error = {"code": status, "message": said, "errors": [{"domain": "global", "reason": reason, "message": said}]}
     strict.gate.faults.append(Fault(_last_chunk, status=status, body=json.dumps({"error": error}).encode()))
     with pytest.raises(LakeError, match=re.escape(told)) as caught:
-        strict.lake.put(KEY, new, NEW, JANUARY)
+        strict.lake.put(KEY, new, NEW, str(JANUARY))
     assert hint.format(bucket=strict.bucket) in caught.value.hint
     assert said in caught.value.message
     assert reason in caught.value.message
@@ -601,7 +601,7 @@ def test_an_answer_that_is_none_of_googles_fails_its_month(strict: Place, new: P
     """A proxy in between may say anything: it is read into values, or the month fails for a passing reason."""
     strict.gate.faults.append(Fault(lambda asked: asked.method == method, times=100, status=200, body=body.encode()))
     with pytest.raises((Transient, LakeError)):
-        strict.lake.put(KEY, new, NEW, JANUARY)
+        strict.lake.put(KEY, new, NEW, str(JANUARY))
 
 
 @pytest.mark.parametrize("status", [308, 429])
@@ -613,7 +613,7 @@ def test_headers_of_any_shape_are_read(strict: Place, new: Path, status: int, va
     headers = {"Range": value, "Retry-After": value} if value.isascii() else {}
     strict.gate.faults.append(Fault(_put, times=100, status=status, headers=headers))
     with pytest.raises(Transient):
-        strict.lake.put(KEY, new, NEW, JANUARY)
+        strict.lake.put(KEY, new, NEW, str(JANUARY))
     assert Pauses()(refusal("gs://b/k", 429, "", {"Retry-After": value})) is True
 
 
@@ -625,7 +625,7 @@ def test_an_upload_is_sent_to_no_strange_address(strict: Place, new: Path, addre
     headers = {"Location": address} if address else {}
     strict.gate.faults.append(Fault(_upload, times=100, status=200, headers=headers, body=b"{}"))
     with pytest.raises(Transient):
-        strict.lake.put(KEY, new, NEW, JANUARY)
+        strict.lake.put(KEY, new, NEW, str(JANUARY))
 
 
 def test_a_traceback_has_no_sessions_address(strict: Place, new: Path) -> None:
@@ -633,7 +633,7 @@ def test_a_traceback_has_no_sessions_address(strict: Place, new: Path) -> None:
     address = "http://127.0.0.1:9/upload?upload_id=SECRET"
     strict.gate.faults.append(Fault(_upload, times=9, status=200, headers={"Location": address}, body=b"{}"))
     with pytest.raises(Transient, match="connection broke") as caught:
-        strict.lake.put(KEY, new, NEW, JANUARY)
+        strict.lake.put(KEY, new, NEW, str(JANUARY))
     assert "SECRET" not in "".join(traceback.format_exception(caught.value))
 
 
@@ -644,7 +644,7 @@ def test_an_answer_that_makes_no_sense_is_asked_for_again(
     """The object is there; only what the bucket said of it was rubbish."""
     strict.gate.faults.append(Fault(_last_chunk, status=308, headers={"Range": f"bytes=0-{'9' * 5000}"}))
     strict.gate.faults.append(Fault(_status, status=200, body=said))
-    strict.lake.put(KEY, new, NEW, JANUARY)
+    strict.lake.put(KEY, new, NEW, str(JANUARY))
     assert strict.bytes(tmp_path / "into") == new.read_bytes()
 
 
@@ -653,7 +653,7 @@ def test_an_object_described_in_nonsense_is_asked_for_again(
     strict: Place, new: Path, tmp_path: Path, said: dict[str, Any]
 ) -> None:
     """What the bucket says of an object is values, or the question is put again."""
-    strict.lake.put(KEY, new, NEW, JANUARY)
+    strict.lake.put(KEY, new, NEW, str(JANUARY))
     whole = {"generation": "1", "size": "5", "crc32c": "AAAAAA==", "name": "x"} | said
     body = json.dumps(whole).encode()
     headers = {"Content-Type": "application/json"}
@@ -673,7 +673,7 @@ def test_the_upload_sessions_address_stays_here(strict: Place, new: Path, caplog
     stored = 1000 + CHUNK
     strict.gate.faults.append(Fault(lambda asked: f"bytes {stored + CHUNK}-" in asked.span, status=400))
     with listening(events.append), pytest.raises(LakeError) as caught:
-        strict.lake.put(KEY, new, NEW, JANUARY)
+        strict.lake.put(KEY, new, NEW, str(JANUARY))
     told = [caplog.text, str(caught.value), caught.value.hint, *(event.note for event in events)]
     assert not [text for text in told if "upload_id" in text or "127.0.0.1" in text]
 
@@ -685,7 +685,7 @@ def test_a_broken_download_goes_on_where_it_stopped(place: Place, new: Path, tmp
     """With the rest of the very same generation."""
     place.put_old(new)
     place.gate.faults.append(Fault(_media, times=2, short=300_000))
-    assert place.lake.get(KEY, tmp_path / "into", JANUARY).read_bytes() == new.read_bytes()
+    assert place.lake.get(KEY, tmp_path / "into", str(JANUARY)).read_bytes() == new.read_bytes()
     asked = [asked for asked in place.gate.asked if _media(asked)]
     assert [one.headers["range"] for one in asked] == ["bytes=0-", "bytes=300000-", "bytes=600000-"]
     assert all(f"generation={_generation(place)}" in one.path for one in asked)
@@ -699,7 +699,7 @@ def test_a_download_that_brings_nothing_is_given_up(
     strict.put_old(new)
     strict.gate.faults.append(Fault(_media, times=1000, status=status))
     with pytest.raises(Transient, match=told):
-        strict.lake.get(KEY, tmp_path / "into", JANUARY)
+        strict.lake.get(KEY, tmp_path / "into", str(JANUARY))
     assert sum(_media(asked) for asked in strict.gate.asked) == ATTEMPTS
     assert not [path for path in (tmp_path / "into").iterdir() if path.suffix != ".part"]
 
@@ -711,24 +711,24 @@ def test_damaged_bytes_are_not_taken(place: Place, new: Path, tmp_path: Path) ->
     wrong[1000] ^= 1
     place.gate.faults.append(Fault(_media, status=200, body=bytes(wrong)))
     with pytest.raises(Transient, match="damaged"):
-        place.lake.get(KEY, tmp_path / "into", JANUARY)
+        place.lake.get(KEY, tmp_path / "into", str(JANUARY))
     assert list((tmp_path / "into").iterdir()) == []
-    assert place.lake.get(KEY, tmp_path / "into", JANUARY).read_bytes() == new.read_bytes()
+    assert place.lake.get(KEY, tmp_path / "into", str(JANUARY)).read_bytes() == new.read_bytes()
 
 
 def test_an_object_replaced_while_it_is_read_is_not_mixed(strict: Place, old: Path, new: Path, tmp_path: Path) -> None:
     """Its generation is gone: Google answers 404, and reading it anew gives the other one."""
     strict.put_old(new)
-    put = lambda: strict.other.put(KEY, old, NEW, JANUARY)  # noqa: E731
+    put = lambda: strict.other.put(KEY, old, NEW, str(JANUARY))  # noqa: E731
     strict.gate.faults.append(Fault(_media, short=300_000))
     strict.gate.faults.append(
         Fault(_media, meanwhile=put, times=ATTEMPTS, status=404, body=_words(404, "No such object"))
     )
     with pytest.raises(Transient, match="replaced it while it was read"):
-        strict.lake.get(KEY, tmp_path / "into", JANUARY)
+        strict.lake.get(KEY, tmp_path / "into", str(JANUARY))
     assert sum(_media(asked) for asked in strict.gate.asked) == 2  # what is gone is not asked for again
     strict.gate.faults.clear()
-    assert strict.lake.get(KEY, tmp_path / "into", JANUARY).read_bytes() == old.read_bytes()
+    assert strict.lake.get(KEY, tmp_path / "into", str(JANUARY)).read_bytes() == old.read_bytes()
 
 
 def test_an_object_that_is_open_is_read_from_any_place(place: Place, new: Path) -> None:
@@ -766,7 +766,7 @@ def test_a_full_disk_is_told(place: Place, new: Path, tmp_path: Path) -> None:
     """As an error that names the place."""
     place.put_old(new)
     with pytest.raises(LakeError, match="old"):
-        place.lake.get(KEY, _noise(tmp_path / "old", 1, ""), JANUARY)
+        place.lake.get(KEY, _noise(tmp_path / "old", 1, ""), str(JANUARY))
 
 
 # --- who may enter ---------------------------------------------------------------------------------------------------

@@ -199,7 +199,7 @@ def test_tells_how_far_it_is(site: Site, into: Path) -> None:
     total = (site.folder / PARQUET).stat().st_size
     assert [event.done for event in events] == sorted(event.done for event in events)
     assert (events[-1].done, events[-1].total, events[-1].unit) == (total, total, "bytes")
-    assert {(event.step, event.partition) for event in events} == {("extract", JANUARY)}
+    assert {(event.step, event.subject) for event in events} == {("extract", str(JANUARY))}
     assert len(events) < 10
 
 

@@ -117,7 +117,7 @@ def _stop(event: Event) -> None:
 
 def _main(job: Job, partitions: tuple[Partition, ...]) -> None:
     with listening(_stop):
-        _stop(Event(partitions[0], "ready"))
+        _stop(Event(str(partitions[0]), "ready"))
         for partition in partitions:
             result = ingest(job, partition)
             if result.failure:

@@ -85,7 +85,7 @@ def test_staging_tells_how_far_it_is(tmp_path: Path) -> None:
         _stage(tmp_path, ["1"] * 100)
     done = [event.done for event in seen if event.step == "transform"]
     assert done == sorted(done)
-    assert (len(done) > 10, done[-1], {event.partition for event in seen}) == (True, 100, {TRIPS})
+    assert (len(done) > 10, done[-1], {event.subject for event in seen}) == (True, 100, {str(TRIPS)})
 
 
 @pytest.mark.usefixtures("small_blocks")

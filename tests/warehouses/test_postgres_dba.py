@@ -246,7 +246,7 @@ def test_months_are_copied_side_by_side_whatever_was_added(postgres: PostgresSer
     ask(postgres, "ALTER TABLE trips ADD COLUMN agent text NOT NULL DEFAULT 'us'")
 
     def listen(event: Event) -> None:
-        if event.done and str(event.partition) == "green/2021-01":
+        if event.done and str(event.subject) == "green/2021-01":
             put(postgres, tmp_path, "2021-02", [2])
 
     with listening(listen):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nyctaxi_etl.cli.live import OUTCOMES, LiveLines
 from nyctaxi_etl.core.amounts import progress
 from nyctaxi_etl.core.folding import Note, fold
+from nyctaxi_etl.core.partition import Partition
 from nyctaxi_etl.core.progress import listening
 from nyctaxi_etl.core.tables import wrap
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
-    from nyctaxi_etl.core.partition import Partition
     from nyctaxi_etl.core.progress import Event
     from nyctaxi_etl.core.report import LoadReport
     from nyctaxi_etl.orchestration.blocks import BlockStatus
@@ -73,7 +73,7 @@ class Lines:
     """
 
     def __init__(self) -> None:
-        self._said: dict[Partition | None, tuple[str, str, float]] = {}
+        self._said: dict[str, tuple[str, str, float]] = {}
         self._missing: list[Event] = []
         self._missing_since = 0.0
         self._lock = Lock()
@@ -97,19 +97,19 @@ class Lines:
                 self._say(event, now)
 
     def _say(self, event: Event, now: float) -> None:
-        step, note, when = self._said.get(event.partition, ("", "", 0.0))
+        step, note, when = self._said.get(event.subject, ("", "", 0.0))
         is_new = event.step != step or event.note not in {"", note}
         if not is_new and now - when < _EVERY_SECONDS:
             return
-        self._said[event.partition] = (event.step, event.note, now)
+        self._said[event.subject] = (event.step, event.note, now)
         shown = event.done and (not is_new or event.step in OUTCOMES)
         # The two counts of an outcome are no share: rows loaded, and rows read.
         total = 0 if event.step in OUTCOMES else event.total
-        words = (str(event.partition or ""), event.step, progress(event.done, total, event.unit) if shown else "")
+        words = (event.subject, event.step, progress(event.done, total, event.unit) if shown else "")
         say(f"{' '.join(filter(None, words))}{': ' if event.note else ''}{event.reason}")
 
     def _say_missing(self) -> None:
-        for line, _ in fold(Note(event.partition, event.reason) for event in self._missing if event.partition):
+        for line, _ in fold(Note(Partition.parse(event.subject), event.reason) for event in self._missing):
             months, _, reason = line.partition(": ")
             say(f"{months} missing: {reason}")
         self._missing = []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from nyctaxi_etl.core.amounts import amount, clock, progress
 from nyctaxi_etl.core.folding import Note, fold
+from nyctaxi_etl.core.partition import Partition
 from nyctaxi_etl.core.tables import wrap
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from nyctaxi_etl.core.partition import Partition
     from nyctaxi_etl.core.progress import Event
 
 OUTCOMES = {"loaded": "green", "unchanged": "cyan", "missing": "yellow", "failed": "red", "planned": "cyan"}
@@ -70,7 +70,7 @@ class LiveLines:
         self._count = count
         self._keeps = keeps
         self._began = time.monotonic()
-        self._at_work: dict[Partition, Work] = {}
+        self._at_work: dict[str, Work] = {}
         self._ended: list[Event] = []
         self._lock = Lock()
         self._is_ascii = screen.options.ascii_only
@@ -88,17 +88,17 @@ class LiveLines:
 
     def hear(self, event: Event) -> None:
         """Move the month's line, and take it away when the month is done; what the whole run waits for is shown."""
-        if event.partition is None:
+        if not event.subject:
             self._waiting = event.note or self._waiting
             return
         ends = event.step in OUTCOMES
         with self._lock:
             now = time.monotonic()
-            work = self._at_work.pop(event.partition, None)
+            work = self._at_work.pop(event.subject, None)
             if ends:
                 self._ended.append(event)
             else:
-                self._at_work[event.partition] = work.told(event, now) if work else Work(event, now, now, event.done)
+                self._at_work[event.subject] = work.told(event, now) if work else Work(event, now, now, event.done)
         if ends and self._keeps:
             self._print([event])  # without our lock: who draws has the screen's, and asks for ours
 
@@ -139,11 +139,11 @@ class LiveLines:
 
 def outcome_lines(ended: Sequence[Event], width: int) -> list[tuple[str, list[str]]]:
     """Return the lines of months that are done, each with its outcome; months that share a reason share them."""
-    good = [(event.step, f"{event.partition} {amount(event.done, event.unit)}") for event in ended if not event.note]
+    good = [(event.step, f"{event.subject} {amount(event.done, event.unit)}") for event in ended if not event.note]
     bad: dict[str, list[Note]] = {}
     for event in ended:
-        if event.note and event.partition:
-            bad.setdefault(event.step, []).append(Note(event.partition, event.reason))
+        if event.note:
+            bad.setdefault(event.step, []).append(Note(Partition.parse(event.subject), event.reason))
     folded = [(outcome, line) for outcome, notes in bad.items() for line, _ in fold(notes)]
     return [(outcome, wrap(f"{outcome} {line}", width)) for outcome, line in (*good, *folded)]
 
@@ -154,7 +154,7 @@ def work_lines(work: Work, now: float, width: int, *, is_ascii: bool = False) ->
     rate, left = work.rate(now), event.total - event.done
     share = event.done / event.total if event.total else 0.0
     parts = {
-        "head": f"{event.partition} {event.step}".ljust(_LONGEST_HEAD),
+        "head": f"{event.subject} {event.step}".ljust(_LONGEST_HEAD),
         "bar": _bar(share, is_ascii=is_ascii) if event.total else "",
         "share": f"{share:4.0%}" if event.total else "",
         "amount": progress(event.done, event.total, event.unit) if event.done else "",

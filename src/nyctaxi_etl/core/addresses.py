@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from nyctaxi_etl.core.errors import UsageError
 
@@ -66,3 +67,17 @@ def refuse_secret(name: str, address: str) -> None:
         what = "a password" if name in _HINTS else "a user name or password"
         message = f"{name} {shown(address)}: the address holds {what}."
         raise UsageError(message, _HINTS.get(name, _SOURCE_HINT))
+
+
+def folder_of(text: str, name: str) -> Path:
+    """Return the folder that the option ``name`` gives; ``~`` is a home. Raises ``UsageError`` if it can't be one."""
+    shown = text.encode("utf-8", "backslashreplace").decode()
+    try:
+        text.encode("utf-8")
+        return Path(text).expanduser()
+    except UnicodeEncodeError:
+        message = f"{name} {shown}: the name of this folder is not written in UTF-8."
+        raise UsageError(message, "Rename it, or name another: databases and JSON can't hold such a name.") from None
+    except RuntimeError:
+        message = f"{name} {shown}: there is no such home."
+        raise UsageError(message, "Write the whole path, or ~/ for your own home.") from None

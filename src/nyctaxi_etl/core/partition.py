@@ -94,6 +94,12 @@ class Partition:
     def __str__(self) -> str:
         return f"{self.color}/{self.month}"
 
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``yellow/2021-01``."""
+        color, _, month = text.partition("/")
+        return cls(parse_colors([color])[0], Month.parse(month))
+
     @property
     def stem(self) -> str:
         """The published file's name without its ending: ``yellow_tripdata_2021-01``."""

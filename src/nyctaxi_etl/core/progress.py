@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from nyctaxi_etl.core.partition import Partition
-
 
 @dataclass(frozen=True)
 class Event:
-    """A step of a month is at ``done`` of ``total`` (0: unknown) bytes or rows; ``note`` says why it waits, if so.
+    """A step of ``subject``, a month or another thing that is moved, is at ``done`` of ``total`` bytes or rows.
 
-    A step of the run as a whole is of no ``partition``.
+    ``total`` is 0 where it is not known; ``note`` says why the step waits, if it does.
+    A step of the run as a whole has an empty ``subject``.
     """
 
-    partition: Partition | None
+    subject: str
     step: str
     done: int = 0
     total: int = 0
@@ -34,7 +33,7 @@ class Event:
     @property
     def reason(self) -> str:
         """The note without the month that it may begin with, for a line that has named it."""
-        return self.note.removeprefix(f"{self.partition}: ")
+        return self.note.removeprefix(f"{self.subject}: ")
 
 
 def _nobody(_event: Event) -> None:

@@ -10,9 +10,8 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from nyctaxi_etl.core.addresses import refuse_secret
+from nyctaxi_etl.core.addresses import folder_of, refuse_secret
 from nyctaxi_etl.core.errors import LakeError, UsageError
-from nyctaxi_etl.sources.registry import folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,14 +38,14 @@ class Lake(Protocol):
         Raises ``LakeError`` if the lake refuses, ``Transient`` if asking again may help.
         """
 
-    def put(self, key: str, path: Path, facts: Mapping[str, str], partition: Partition) -> None:
+    def put(self, key: str, path: Path, facts: Mapping[str, str], subject: str) -> None:
         """Put the file at ``path``, with its facts, in place of the object that is there.
 
         Raises ``LakeError`` if the lake refuses or another run put the object meanwhile, ``Transient`` if trying again
         may help; then the object is what it was, unless the error says otherwise.
         """
 
-    def get(self, key: str, into: Path, partition: Partition) -> Path:
+    def get(self, key: str, into: Path, subject: str) -> Path:
         """Return a local file with the object's bytes: a whole, checked copy in ``into``, or the object itself.
 
         Raises ``NotPublished`` if the lake has no such object, ``LakeError`` and ``Transient`` as ``put`` does.

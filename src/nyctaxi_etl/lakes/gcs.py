@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from google.auth.credentials import Credentials
     from google.cloud.storage import Blob, Client  # type: ignore[import-untyped]
 
-    from nyctaxi_etl.core.partition import Partition
 
 CHUNK_MULTIPLE = 256 << 10
 SESSIONS = 3
@@ -107,14 +106,14 @@ class GcsLake:
         found = self._look(key)
         return found.facts if found else None
 
-    def put(self, key: str, path: Path, facts: Mapping[str, str], partition: Partition) -> None:
+    def put(self, key: str, path: Path, facts: Mapping[str, str], subject: str) -> None:
         """Send the file, to appear only if all of it arrived and nobody was faster: see ``Lake.put``.
 
         A fact that is empty is left out of the object's metadata, where a missing one means the same.
         """
         facts = {name: value for name, value in facts.items() if value}
-        parcel = Parcel(partition, self.uri(key), path, path.stat().st_size, checksum(path))
-        before = self._look(key, partition, "put")
+        parcel = Parcel(subject, self.uri(key), path, path.stat().st_size, checksum(path))
+        before = self._look(key, subject, "put")
         for number in range(1, SESSIONS + 1):
             try:
                 self._send(key, parcel, facts, before.generation if before else 0)
@@ -126,18 +125,18 @@ class GcsLake:
                     continue
             return
 
-    def get(self, key: str, into: Path, partition: Partition) -> Path:
+    def get(self, key: str, into: Path, subject: str) -> Path:
         """Bring the object to ``into``, checked: see ``Lake.get``."""
-        found = self._look(key, partition, "get")
+        found = self._look(key, subject, "get")
         if found is None:
-            message = f"{partition}: {self.uri(key)} isn't there."
+            message = f"{subject}: {self.uri(key)} isn't there."
             raise NotPublished(message, "Put the month into this lake with `nyctaxi upload`, or name another --lake.")
         target = into / PurePosixPath(key).name
         part = target.with_name(f"{target.name}.part")
         with on_disk(part):
             into.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as file:
-                self._fetch(key, found, Told(file, partition, found.size))
+                self._fetch(key, found, Told(file, subject, found.size))
         if checksum(part) != found.crc32c:
             part.unlink()
             message = f"{self.uri(key)}: its bytes came damaged; their crc32c is not {found.crc32c}."
@@ -174,7 +173,7 @@ class GcsLake:
     def _blob(self, key: str, generation: int | None = None) -> Blob:
         return self._bucket.blob(f"{self.prefix}/{key}".lstrip("/"), generation=generation)
 
-    def _look(self, key: str, partition: Partition | None = None, step: str = "") -> _Found | None:
+    def _look(self, key: str, subject: str = "", step: str = "") -> _Found | None:
         def look(_attempt: int) -> _Found | None:
             try:
                 with self._as_ours(key):
@@ -184,7 +183,7 @@ class GcsLake:
                     raise
                 return None
 
-        return trying(look, partition, step)
+        return trying(look, subject, step)
 
     def _found(self, key: str) -> _Found:
         blob = self._blob(key)
@@ -214,7 +213,7 @@ class GcsLake:
                 raise Transient(message, AGAIN)
             return url
 
-        url = trying(begin, parcel.partition, "put")
+        url = trying(begin, parcel.subject, "put")
         with requests.Session() as http:
             stored = send(http, url, parcel, self._chunk_bytes)
         if stored != (parcel.size, parcel.crc32c):
@@ -222,7 +221,7 @@ class GcsLake:
             raise LakeError(message, "What is there now is damaged: put the month again with --force.")
 
     def _holds(self, key: str, parcel: Parcel, facts: Mapping[str, str]) -> bool:
-        found = self._look(key, parcel.partition, "put")
+        found = self._look(key, parcel.subject, "put")
         return found is not None and found[1:] == (parcel.size, parcel.crc32c, dict(facts))
 
     def _fetch(self, key: str, found: _Found, into: Told) -> None:
@@ -244,7 +243,7 @@ class GcsLake:
 
         try:
             while into.done < found.size:
-                trying(fetch, into.partition, "get")
+                trying(fetch, into.subject, "get")
         except MissingError:  # the very generation: asking for it again would never help
             raise self._replaced(key) from None
 

@@ -12,7 +12,6 @@ from nyctaxi_etl.core.progress import Event, tell
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nyctaxi_etl.core.partition import Partition
 
 _TOLD_BYTES = 256 << 10
 
@@ -22,7 +21,7 @@ class Told:
     """A file that says how far it is while it is written."""
 
     file: BinaryIO
-    partition: Partition
+    subject: str
     total: int
     done: int = 0
     told: int = 0
@@ -30,13 +29,13 @@ class Told:
     def write(self, data: bytes) -> int:
         """Write on, and tell of it now and then. Raises ``Transient`` for more than there is."""
         if self.done + len(data) > self.total:
-            message = f"{self.partition}: more came than the {self.total:,} bytes that the bucket has."
+            message = f"{self.subject}: more came than the {self.total:,} bytes that the bucket has."
             raise Transient(message, "Run the same command again.")
         self.file.write(data)
         self.done += len(data)
         if self.done - self.told >= _TOLD_BYTES or self.done == self.total:
             self.told = self.done
-            tell(Event(self.partition, "get", self.done, self.total, "bytes"))
+            tell(Event(self.subject, "get", self.done, self.total, "bytes"))
         return len(data)
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from requests import Response, Session
 
-    from nyctaxi_etl.core.partition import Partition
 
 ATTEMPTS = 6  # without a byte of progress
 LONGEST_PAUSE_SECONDS = 30.0
@@ -48,7 +47,7 @@ class Stored(NamedTuple):
 class Parcel:
     """A file on its way to ``uri``: ``crc32c`` is Google's way of writing the checksum, ``size`` counts bytes."""
 
-    partition: Partition
+    subject: str
     uri: str
     path: Path
     size: int
@@ -73,7 +72,7 @@ class _Slice:
             while block := file.read(min(BLOCK_BYTES, self.end - done)):
                 yield block
                 done += len(block)
-                tell(Event(self.parcel.partition, "put", done, self.parcel.size, "bytes"))
+                tell(Event(self.parcel.subject, "put", done, self.parcel.size, "bytes"))
 
 
 def checksum(path: Path) -> str:
@@ -99,12 +98,12 @@ def send(http: Session, url: str, parcel: Parcel, chunk_bytes: int) -> Stored:
     return stored
 
 
-def trying(work: Callable[[int], Result], partition: Partition | None = None, step: str = "") -> Result:
+def trying(work: Callable[[int], Result], subject: str = "", step: str = "") -> Result:
     """Return ``work(attempt)``, tried again with growing pauses while it raises ``Transient``, and say so meanwhile."""
 
     def say(note: str) -> None:
-        if partition:
-            tell(Event(partition, step, unit="bytes", note=note))
+        if subject:
+            tell(Event(subject, step, unit="bytes", note=note))
 
     return retrying.trying(work, ATTEMPTS, LONGEST_PAUSE_SECONDS, say)
 
@@ -125,7 +124,7 @@ def _further(http: Session, url: str, parcel: Parcel, start: int, chunk_bytes: i
             raise Transient(message, AGAIN)
         return stored
 
-    return trying(attempt, parcel.partition, "put")
+    return trying(attempt, parcel.subject, "put")
 
 
 def _ask(http: Session, url: str, parcel: Parcel, about: str, body: bytes | _Slice) -> int | Stored:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-    from nyctaxi_etl.core.partition import Partition
 
 _FIELDS: Mapping[str, Callable[[Any], bool]] = {"bytes": is_count, "mtime_ns": is_count, "facts": is_texts}
 
@@ -47,10 +46,10 @@ class LocalLake:
                 return None
             return _noted(path) or _carried(path)
 
-    def put(self, key: str, path: Path, facts: Mapping[str, str], partition: Partition) -> None:
+    def put(self, key: str, path: Path, facts: Mapping[str, str], subject: str) -> None:
         """Copy the file to a ``.part``, flush it to the disk and rename it: see ``Lake.put``."""
         target, total = self._path(key), path.stat().st_size
-        tell(Event(partition, "put", 0, total, "bytes"))
+        tell(Event(subject, "put", 0, total, "bytes"))
         with on_disk(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             sweep(target.parent, f"{target.name}.", ".part")
@@ -67,13 +66,13 @@ class LocalLake:
                     side_part.replace(_side(target))
                 else:
                     _side(target).unlink(missing_ok=True)
-        tell(Event(partition, "put", total, total, "bytes"))
+        tell(Event(subject, "put", total, total, "bytes"))
 
-    def get(self, key: str, into: Path, partition: Partition) -> Path:  # noqa: ARG002 - a bucket needs them
+    def get(self, key: str, into: Path, subject: str) -> Path:  # noqa: ARG002 - a bucket needs them
         """Return the object itself: see ``Lake.get``. It is not to be changed."""
         path = self._path(key)
         if not path.is_file():
-            message = f"{partition}: {path} isn't there."
+            message = f"{subject}: {path} isn't there."
             raise NotPublished(message, "Put the month into this lake with `nyctaxi upload`, or name another --lake.")
         return path
 

@@ -111,4 +111,4 @@ def _told(staged: Staged) -> Iterator[pa.RecordBatch]:
     for batch in batches(staged):
         yield batch
         done += batch.num_rows
-        tell(Event(staged.partition, "pack", done, staged.rows_loaded))
+        tell(Event(str(staged.partition), "pack", done, staged.rows_loaded))

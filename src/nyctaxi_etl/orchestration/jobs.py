@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from nyctaxi_etl import settings as config
-from nyctaxi_etl.core.addresses import refuse_secret
+from nyctaxi_etl.core.addresses import folder_of, refuse_secret
 from nyctaxi_etl.core.errors import UsageError
 from nyctaxi_etl.core.partition import select
 from nyctaxi_etl.core.report import PartitionResult
@@ -19,7 +19,7 @@ from nyctaxi_etl.pipelines import upload as uploading
 from nyctaxi_etl.pipelines.ingest import BLOCK, Google, Job
 from nyctaxi_etl.schema.columns import table_name
 from nyctaxi_etl.schema.datasets import FIRST_MONTHS
-from nyctaxi_etl.sources.registry import Source, folder_of, resolve
+from nyctaxi_etl.sources.registry import Source, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,7 +25,6 @@ from nyctaxi_etl.staging.files import arrow_schema
 from nyctaxi_etl.warehouses.lookup import replace_lookup
 
 if TYPE_CHECKING:
-    from nyctaxi_etl.core.partition import Partition
     from nyctaxi_etl.pipelines.ingest import Job
     from nyctaxi_etl.sources.registry import Source
 
@@ -33,7 +32,7 @@ FILE = f"{ZONES_TABLE}.csv"
 KEY = f"zones/{ZONES_TABLE}.parquet"
 _PUBLISHED = f"misc/{FILE}"
 # What stands where others name their month: in what a download and a lake tell of themselves.
-_NAME = cast("Partition", "zones")
+_NAME = "zones"
 # What the TLC publishes, and so the package has it.
 FILE_BYTES = 12_331
 _CEILING_BYTES = 64 * FILE_BYTES

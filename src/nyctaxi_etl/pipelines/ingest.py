@@ -135,7 +135,7 @@ def transform_live(job: Job, raw: RawFile, folder: Path) -> Stage:
     def keep(live: LiveStage) -> None:
         keep_rejects(live, job.data_dir / "rejects")
 
-    tell(Event(raw.partition, "transform"))
+    tell(Event(str(raw.partition), "transform"))
     limits = Limits(job.max_unparsable, job.max_outside_month)
     return LiveStage(raw, job.dataset_of(raw.partition.color), folder, limits, keep)
 
@@ -193,7 +193,7 @@ def again(partition: Partition, step: str, work: Callable[[], Result]) -> Result
 
 def tell_retry(partition: Partition, step: str, error: Transient) -> None:
     """Say why a step is tried again."""
-    tell(Event(partition, step, note=f"{error.message} Trying again."))
+    tell(Event(str(partition), step, note=f"{error.message} Trying again."))
 
 
 def prepare(job: Job) -> None:
@@ -298,7 +298,7 @@ def settled(job: Job, partition: Partition, work: Callable[[PartitionResult], Pa
         result = replace(blank, outcome=outcome, failure=failure)
     result = replace(result, seconds=time.perf_counter() - started)
     note = result.failure.message if result.failure else ""
-    tell(Event(partition, result.outcome, result.rows_loaded, result.rows_read, note=note))
+    tell(Event(str(partition), result.outcome, result.rows_loaded, result.rows_read, note=note))
     return result
 
 

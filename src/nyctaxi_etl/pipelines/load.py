@@ -58,7 +58,7 @@ def get(job: Job, partition: Partition, found: Found, folder: Path, open_lake: C
         now = found._replace(texts=lake.facts(key))
         return known(job, partition, now).staged(partition, Path(), lake.uri(key))
     with on_disk(partition, folder):
-        path = lake.get(key, folder, partition)
+        path = lake.get(key, folder, str(partition))
     return _inside(path, known(job, partition, found)).staged(partition, path, lake.uri(key))
 
 

@@ -44,10 +44,10 @@ def put(job: Job, staged: Staged, open_lake: Callable[[Job], Lake]) -> None:
     lake = open_lake(job)
     if not _has_more_rejects(job, lake, staged):
         if staged.rejects:
-            lake.put(rejects_key(partition), staged.rejects, facts.texts(), partition)
+            lake.put(rejects_key(partition), staged.rejects, facts.texts(), str(partition))
         else:
             lake.remove(rejects_key(partition))
-    lake.put(job.key_of(partition), packed, facts.texts(), partition)
+    lake.put(job.key_of(partition), packed, facts.texts(), str(partition))
 
 
 def put_raw(job: Job, raw: RawFile, open_lake: Callable[[Job], Lake]) -> None:
@@ -55,7 +55,7 @@ def put_raw(job: Job, raw: RawFile, open_lake: Callable[[Job], Lake]) -> None:
     lake, key = open_lake(job), raw_key(raw.source, raw.path.name)
     known = lake.facts(key) or {}
     if job.force or known.get("source_sha256") != raw.sha256:
-        lake.put(key, raw.path, raw_facts(raw), raw.partition)
+        lake.put(key, raw.path, raw_facts(raw), str(raw.partition))
 
 
 def direct_steps(open_lake: Callable[[Job], Lake]) -> Steps:

@@ -71,7 +71,7 @@ def _draw(partition: Partition, rows: int) -> Iterator[Trips]:
         dice = Dice(f"{partition} {rows} {first}", min(_CHUNK, rows - first))
         trips = _KINDS[partition.color](partition, dice, journeys(partition, dice, first, rows))
         yield spoil(partition, dice, first, rows, trips)
-        tell(Event(partition, "extract", first + dice.count, rows))
+        tell(Event(str(partition), "extract", first + dice.count, rows))
 
 
 def _write_parquet(partition: Partition, path: Path, rows: int) -> None:

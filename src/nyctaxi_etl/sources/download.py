@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import httpx
 
     from nyctaxi_etl.core.answer import Answer
-    from nyctaxi_etl.core.partition import Partition, RawFile
+    from nyctaxi_etl.core.partition import RawFile
 
 ATTEMPTS = 4
 CONNECT_SECONDS = 10.0
@@ -84,7 +84,7 @@ class Want:
     ``floor`` is how many bytes a second must come, over a minute; ``ceiling`` the most bytes that it may have.
     """
 
-    partition: Partition
+    subject: str
     url: str
     part: Path
     kept: RawFile | None = None
@@ -92,7 +92,7 @@ class Want:
     ceiling: int = CEILING_BYTES
 
     def __str__(self) -> str:
-        return f"{self.partition}: {self.url}"
+        return f"{self.subject}: {self.url}"
 
 
 Outcome = Published | Literal["missing", "unchanged"]
@@ -122,7 +122,7 @@ def download(client: httpx.Client, want: Want) -> Outcome:
     """
 
     def say(note: str) -> None:
-        tell(Event(want.partition, "extract", _size(want.part), 0, "bytes", note))
+        tell(Event(want.subject, "extract", _size(want.part), 0, "bytes", note))
 
     return trying(lambda _attempt_number: _attempt(client, want), ATTEMPTS, LONGEST_PAUSE_SECONDS, say)
 
@@ -212,13 +212,13 @@ def _refusal(want: Want, answer: Answer) -> NycTaxiError:
     if answer.status in _BUSY:
         return Transient(f"{want}: the server answered {answer.words}.", _AGAIN, answer.retry_after)
     if answer.is_page:
-        return blocked_by_page(want.partition, want.url, answer.words)
+        return blocked_by_page(want.subject, want.url, answer.words)
     return Blocked(f"{want}: refused with {answer.words}.", _LOOK)
 
 
-def blocked_by_page(partition: Partition, url: str, status: str = "200 OK") -> Blocked:
+def blocked_by_page(subject: str, url: str, status: str = "200 OK") -> Blocked:
     """Return the error that says that a web page came instead of a file."""
-    message = f"{partition}: {url} answered {status} with a web page, not with data."
+    message = f"{subject}: {url} answered {status} with a web page, not with data."
     return Blocked(message, f"A firewall, a proxy or a log-in page is in between. {_LOOK}")
 
 
@@ -232,7 +232,7 @@ def _is_missing_in_bucket(answer: Answer, response: httpx.Response) -> bool:
 def _take(want: Want, answer: Answer, blocks: Iterator[bytes], start: int) -> Published:
     """Append the body to the ``.part``, or begin it anew where ``start`` is 0. What is too much is not kept."""
     published = Published(want.url, answer.etag or "", answer.last_modified or "", answer.if_range, answer.bytes)
-    told = _teller(want.partition, published.bytes)
+    told = _teller(want.subject, published.bytes)
     try:
         _check_ceiling(want, published.bytes, start)
         roomy = _room(want, published.bytes, start)
@@ -286,7 +286,7 @@ def _room(want: Want, announced: int, done: int) -> int:
     raise NycTaxiError(message, "Make room there, or name another folder with --data-dir.")
 
 
-def _teller(partition: Partition, total: int) -> Callable[[int], None]:
+def _teller(subject: str, total: int) -> Callable[[int], None]:
     last = 0.0
 
     def told(done: int) -> None:
@@ -294,7 +294,7 @@ def _teller(partition: Partition, total: int) -> Callable[[int], None]:
         now = time.monotonic()
         if now - last >= EVENT_SECONDS or done == total:
             last = now
-            tell(Event(partition, "extract", done, total, "bytes"))
+            tell(Event(subject, "extract", done, total, "bytes"))
 
     return told
 

@@ -91,29 +91,30 @@ def _fetch_remote(source: Source, partition: Partition, into: Path, floor: int) 
             with _alone(path, partition):
                 kept = _kept(partition, path, source.name, f"{source.base}/{key}")
                 part = path.with_name(path.name + ".part")
-                found = _bring(client, Want(partition, f"{source.base}/{key}", part, kept, floor), source.name, path)
+                want = Want(str(partition), f"{source.base}/{key}", part, kept, floor)
+                found = _bring(client, want, RawFile(partition, path, source.name, want.url, "", "", 0, "", 0))
             if found:
                 return found
     raise _not_published(source, partition)
 
 
-def _bring(client: httpx.Client, want: Want, source: str, path: Path) -> RawFile | None:
-    """Bring the wanted file to ``path``, or leave what is there if it is the same; None: there is no such file."""
-    partition, url, part, kept = want.partition, want.url, want.part, want.kept
+def _bring(client: httpx.Client, want: Want, blank: RawFile) -> RawFile | None:
+    """Bring the wanted file to where ``blank`` says, or leave what is there if it is the same; None: no such file."""
+    part, kept = want.part, want.kept
     try:
         published = download(client, want)
     except Transient as broken:
         raise _with_copy(broken, kept) from broken
     if kept and published == "unchanged":
         drop(part)
-        tell(Event(partition, "extract", kept.bytes, kept.bytes, "bytes", "unchanged at its source"))
+        tell(Event(want.subject, "extract", kept.bytes, kept.bytes, "bytes", "unchanged at its source"))
         return kept
     if isinstance(published, str):
         return None
     size = part.stat().st_size
-    tell(Event(partition, "extract", size, size, "bytes", "checking it to the last byte"))
-    _check_part(partition, url, path, part)
-    raw = _keep(part, RawFile(partition, path, source, url, published.etag, published.last_modified, 0, "", 0))
+    tell(Event(want.subject, "extract", size, size, "bytes", "checking it to the last byte"))
+    _check_part(blank.partition, want.url, blank.path, part)
+    raw = _keep(part, replace(blank, etag=published.etag, last_modified=published.last_modified))
     drop(part)
     return raw
 
@@ -188,7 +189,7 @@ def _generate(source: Source, partition: Partition, into: Path, rows: int) -> Ra
         kept = _kept(partition, path, source.name, url)
         if kept:
             return kept
-        tell(Event(partition, "extract", note=f"generating {rows:,} rows"))
+        tell(Event(str(partition), "extract", note=f"generating {rows:,} rows"))
         part = path.with_name(f"{partition.stem}-{rows}.part.csv.gz")  # the ending tells the writer the format
         sample.write_month(partition, part, rows)
         return _keep(part, RawFile(partition, path, source.name, url, "", "", 0, "", 0))
@@ -219,7 +220,7 @@ def _check_part(partition: Partition, url: str, path: Path, part: Path) -> None:
         return
     drop(part)
     if fault == WEB_PAGE:
-        raise blocked_by_page(partition, url)
+        raise blocked_by_page(str(partition), url)
     message = f"{partition}: {path.name} as {url} sent it is {fault}."
     raise CorruptFile(message, "Nothing of it was kept. Run the command again; if it stays so, the source is damaged.")
 
@@ -299,7 +300,7 @@ def _alone(path: Path, partition: Partition) -> Iterator[None]:
     _mend(lock)
     with closing(sqlite3.connect(lock, timeout=LOCK_SECONDS, isolation_level=None)) as database:
         while not _is_held(database):
-            tell(Event(partition, "extract", note="another process is fetching it: waiting"))
+            tell(Event(str(partition), "extract", note="another process is fetching it: waiting"))
         yield
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from nyctaxi_etl.core.addresses import refuse_secret
+from nyctaxi_etl.core.addresses import folder_of, refuse_secret
 from nyctaxi_etl.core.answer import is_host
 from nyctaxi_etl.core.errors import UsageError
 from nyctaxi_etl.core.partition import Color, Month
@@ -15,6 +14,7 @@ from nyctaxi_etl.core.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from nyctaxi_etl.core.partition import Partition
 
@@ -117,17 +117,3 @@ def _folder(text: str) -> Path:
         names = "Name tlc, datatalks, sample, an existing folder or an http(s) base URL."
         raise UsageError(message, f"{did_you_mean(text, ('tlc', 'datatalks', 'sample'))}{names}")
     return folder_of(str(folder.resolve()), "--source")
-
-
-def folder_of(text: str, name: str) -> Path:
-    """Return the folder that the option ``name`` gives; ``~`` is a home. Raises ``UsageError`` if it can't be one."""
-    shown = text.encode("utf-8", "backslashreplace").decode()
-    try:
-        text.encode("utf-8")
-        return Path(text).expanduser()
-    except UnicodeEncodeError:
-        message = f"{name} {shown}: the name of this folder is not written in UTF-8."
-        raise UsageError(message, "Rename it, or name another: databases and JSON can't hold such a name.") from None
-    except RuntimeError:
-        message = f"{name} {shown}: there is no such home."
-        raise UsageError(message, "Write the whole path, or ~/ for your own home.") from None

@@ -183,7 +183,7 @@ def stage(raw: RawFile, dataset: Dataset, folder: Path, limits: Limits = _LIMITS
     with writing(path, live.columns) as write_rows:
         for batch in live.flow():
             write_rows(batch)
-            tell(Event(raw.partition, "transform", live.rows_read))
+            tell(Event(str(raw.partition), "transform", live.rows_read))
     return Staged(
         raw=raw,
         path=path,

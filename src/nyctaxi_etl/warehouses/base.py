@@ -13,12 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nyctaxi_etl.core.addresses import refuse_secret
+from nyctaxi_etl.core.addresses import folder_of, refuse_secret
 from nyctaxi_etl.core.errors import QualityError, UsageError, WarehouseError
 from nyctaxi_etl.core.partition import Month
 from nyctaxi_etl.core.suggest import did_you_mean
 from nyctaxi_etl.schema.columns import FILE_MONTH, condition
-from nyctaxi_etl.sources.registry import folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from nyctaxi_etl.core.errors import QualityError, WarehouseError
 from nyctaxi_etl.core.progress import Event
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from nyctaxi_etl.core.partition import Partition
     from nyctaxi_etl.schema.columns import Column
     from nyctaxi_etl.warehouses.base import Warehouse
     from nyctaxi_etl.warehouses.bigquery.warehouse import BigQuery
@@ -60,7 +59,7 @@ def _in_postgres(warehouse: Postgres, table: str, columns: Sequence[Column], row
 
     find = "SELECT coalesce(obj_description(oid, 'pg_class'), '') FROM pg_class WHERE oid = to_regclass(%s)"
     with warehouse._transaction() as cursor:  # noqa: SLF001 - of the same package
-        lock(cursor, [table], None)
+        lock(cursor, [table], "")
         found = cursor.execute(find, [quote(table)]).fetchone()
         if found is None:
             # A publication of all tables wants a key of each, by which its rows are known.
@@ -68,7 +67,7 @@ def _in_postgres(warehouse: Postgres, table: str, columns: Sequence[Column], row
             cursor.execute(f"CREATE TABLE {quote(table)} ({_ddl(columns, 'postgres')}, {key})".encode())
             cursor.execute(f"COMMENT ON TABLE {quote(table)} IS '{MARK}'".encode())
         _check_ours(table, MARK if found is None else found[0])
-        wait(cursor, f"DELETE FROM {quote(table)}", table, None)  # noqa: S608 - names are quoted
+        wait(cursor, f"DELETE FROM {quote(table)}", table, "")  # noqa: S608 - names are quoted
         marks = ", ".join("%s" for _ in columns)
         cursor.executemany(f"INSERT INTO {quote(table)} ({_names(columns)}) VALUES ({marks})".encode(), _tuples(rows))  # noqa: S608 - names are quoted
         counted = cursor.execute(f"SELECT count(*) FROM {quote(table)}".encode()).fetchall()[0][0]  # noqa: S608 - names are quoted
@@ -118,7 +117,7 @@ def _in_bigquery(warehouse: BigQuery, table: str, columns: Sequence[Column], row
         count = f"SELECT IF(COUNT(*) = {rows.num_rows}, COUNT(*), ERROR('rows are missing')) FROM {path}"  # noqa: S608 - names are quoted
         insert = f"INSERT INTO {path} ({_names(columns, '`')}) VALUES {values}"  # noqa: S608 - names are quoted
         script = ("BEGIN TRANSACTION", f"DELETE FROM {path} WHERE TRUE", insert, count, "COMMIT TRANSACTION")  # noqa: S608 - names are quoted
-        commit(jobs, ";\n".join(script) + ";", Event(cast("Partition", table), "load", 0, rows.num_rows))
+        commit(jobs, ";\n".join(script) + ";", Event(table, "load", 0, rows.num_rows))
         return _check_rows(table, int(jobs.query(f"SELECT COUNT(*) FROM {path}")[0][0]), rows)  # noqa: S608 - names are quoted
 
 

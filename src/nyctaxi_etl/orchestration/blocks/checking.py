@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nyctaxi_etl.core.errors import LakeError, NycTaxiError, Transient, UsageError, WarehouseError
-from nyctaxi_etl.core.partition import Color, Month, Partition
 from nyctaxi_etl.orchestration.blocks.opening import account_behind, bigquery_behind, database_behind, lake_behind
 from nyctaxi_etl.orchestration.blocks.registering import BIGQUERY_BLOCK, BUCKET_BLOCK, CREDENTIALS_BLOCK, POSTGRES_BLOCK
 from nyctaxi_etl.pipelines.ingest import BLOCK
@@ -25,8 +24,6 @@ _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _REFUSED = "Is the network up, the key not revoked? Without a key: `gcloud auth application-default login`."
 _NO_POSTGRES = "Is the server up, and do NYCTAXI_POSTGRES_HOST and NYCTAXI_POSTGRES_PORT name it?"
 _TINY = b"nyctaxi blocks-init --check wrote this and removes it\n"
-# The lake tells whose month it moves; this one is nobody's.
-_NOBODY = Partition(Color.YELLOW, Month(2009, 1))
 
 
 def check(statuses: tuple[BlockStatus, ...], google: Google) -> tuple[BlockStatus, ...]:
@@ -77,9 +74,9 @@ def _bucket(name: str, google: Google) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "written")
         path.write_bytes(_TINY)
-        lake.put(key, path, {}, _NOBODY)
+        lake.put(key, path, {}, BUCKET_BLOCK)
         try:
-            came = lake.get(key, Path(folder, "read"), _NOBODY).read_bytes()
+            came = lake.get(key, Path(folder, "read"), BUCKET_BLOCK).read_bytes()
         finally:
             lake.remove(key)
     if came != _TINY:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nyctaxi_etl import settings as config
+from nyctaxi_etl.core.addresses import folder_of
 from nyctaxi_etl.core.errors import UsageError
-from nyctaxi_etl.sources.registry import folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -137,7 +137,7 @@ class BigQuery:
             ledger = self._prepare_ledger()
             tables = {name: self._prepare(name, dataset) for name in names}
         staging = self._staging_name(names[0], staged, uri, generation)
-        event, day = Event(staged.partition, "load", 0, staged.rows_loaded), staged.partition.month.first_day
+        event, day = Event(str(staged.partition), "load", 0, staged.rows_loaded), staged.partition.month.first_day
         with self._cleared(staging):
             self._jobs.load(uri, staging, dataset.columns, staged.rows_loaded, event)
             shares = self._shares(tables, dataset, staged, staging)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from nyctaxi_etl.core.partition import Partition
 
 _PAUSE_SECONDS = 0.1
 # A file this young that doesn't begin as it should is being made by another process.
@@ -91,18 +90,18 @@ _FAULTS = (
 
 
 @contextmanager
-def opened(path: Path, lock_seconds: float, partition: Partition | None) -> Iterator[duckdb.DuckDBPyConnection]:
+def opened(path: Path, lock_seconds: float, subject: str) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the file for one transaction, waiting while another thread or process has it.
 
-    ``partition`` is the month that goes in, if one does: if that fails, the file is no larger than it was.
+    ``subject`` is the month that goes in, if one does: if that fails, the file is no larger than it was.
     """
     with _TURNS.setdefault(path.resolve(), Lock()):
         try:
-            with _connect(path, lock_seconds, partition) as connection, _transaction(connection, path):
+            with _connect(path, lock_seconds, subject) as connection, _transaction(connection, path):
                 _check_kind(connection, path)
                 yield connection
         except BaseException:
-            if partition:
+            if subject:
                 _give_back(path)
             raise
 
@@ -118,8 +117,8 @@ def check_folder(path: Path) -> None:
         raise UsageError(message, f"Give access to that folder, or {_OTHER_FILE}.") from error
 
 
-def _connect(path: Path, lock_seconds: float, partition: Partition | None) -> duckdb.DuckDBPyConnection:
-    if partition:
+def _connect(path: Path, lock_seconds: float, subject: str) -> duckdb.DuckDBPyConnection:
+    if subject:
         check_folder(path)
     deadline = time.monotonic() + lock_seconds
     while True:
@@ -134,9 +133,7 @@ def _connect(path: Path, lock_seconds: float, partition: Partition | None) -> du
                 message = f"{path} is held by {_holder(text)}: waited {lock_seconds:.0f} seconds for it."
                 hint = "Close what has it open, then run again: finished months are not loaded twice."
                 raise WarehouseError(message, hint) from error
-        tell(
-            Event(partition, "load" if partition else "warehouse", note=f"waiting for {_holder(text)}, at {path.name}")
-        )
+        tell(Event(subject, "load" if subject else "warehouse", note=f"waiting for {_holder(text)}, at {path.name}"))
         time.sleep(_PAUSE_SECONDS)
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from nyctaxi_etl.core.partition import Partition, Stage
+    from nyctaxi_etl.core.partition import Stage
     from nyctaxi_etl.schema.columns import Column, Dataset
 
 LOCK_SECONDS = 120.0
@@ -81,7 +81,7 @@ class DuckDB:
     def replace(self, table: str, dataset: Dataset, staged: Stage, run_id: str, raw_table: str | None = None) -> int:
         """Replace one month of ``table``: see ``Warehouse.replace``."""
         names, dropped = both(table, raw_table), drops(dataset, staged.partition.month) if raw_table else ""
-        with self._open(staged.partition) as connection:
+        with self._open(str(staged.partition)) as connection:
             for name in names:
                 _prepare(connection, name, dataset)
             rows = _move(connection, names[0], staged)
@@ -90,7 +90,7 @@ class DuckDB:
             _record(connection, row)
             if not raw_table:
                 return rows
-            tell(Event(staged.partition, "load", rows, rows, note=f"making {table} of {raw_table}"))
+            tell(Event(str(staged.partition), "load", rows, rows, note=f"making {table} of {raw_table}"))
             return _clean(connection, row, table, dataset, dropped)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
@@ -98,8 +98,8 @@ class DuckDB:
         with self._open() as connection:
             return connection.execute(sql).fetchall()
 
-    def _open(self, partition: Partition | None = None) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
-        return opened(self.path, self._lock_seconds, partition)
+    def _open(self, subject: str = "") -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        return opened(self.path, self._lock_seconds, subject)
 
 
 def _prepare(connection: duckdb.DuckDBPyConnection, table: str, dataset: Dataset) -> None:
@@ -173,7 +173,7 @@ def _told(staged: Stage, faults: list[BaseException], context: Context) -> Itera
         for batch in batches(staged):
             yield batch
             done += batch.num_rows
-            context.run(tell, Event(staged.partition, "load", done, staged.rows_expected))
+            context.run(tell, Event(str(staged.partition), "load", done, staged.rows_expected))
     except (Exception, KeyboardInterrupt) as fault:
         faults.append(fault)
         raise

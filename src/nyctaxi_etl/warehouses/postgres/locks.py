@@ -13,23 +13,20 @@ from nyctaxi_etl.warehouses.postgres.sql import run
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from nyctaxi_etl.core.partition import Partition
     from nyctaxi_etl.warehouses.postgres.sql import Cursor
 
 # How long to wait for a lock at a time, ten minutes in all. Postgres lets an autovacuum give way after one second.
 _WAITS_SECONDS = (2, 4, 8, *[10] * 60)
 
 
-def lock(cursor: Cursor, names: Iterable[str], partition: Partition | None) -> None:
+def lock(cursor: Cursor, names: Iterable[str], subject: str) -> None:
     """Wait for locks on names, held to the end of the transaction; always in one order, so that nobody is stuck."""
     for name in sorted(names):
         statement = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
-        wait(cursor, statement, name, partition, [f"nyctaxi {name}"])
+        wait(cursor, statement, name, subject, [f"nyctaxi {name}"])
 
 
-def wait(
-    cursor: Cursor, statement: str, name: str, partition: Partition | None, values: Sequence[object] | None = None
-) -> None:
+def wait(cursor: Cursor, statement: str, name: str, subject: str, values: Sequence[object] | None = None) -> None:
     """Run a statement that locks; look up now and then, so that others get their turn and Ctrl-C its way."""
     for seconds in _WAITS_SECONDS:
         try:
@@ -38,9 +35,9 @@ def wait(
                 run(cursor, statement, values)
                 run(cursor, "SET LOCAL lock_timeout = DEFAULT")
         except psycopg.errors.LockNotAvailable:
-            tell(Event(partition, "load" if partition else "warehouse", note=f"waiting for those who use {name}"))
+            tell(Event(subject, "load" if subject else "warehouse", note=f"waiting for those who use {name}"))
         else:
             return
-    month = f"{partition}: " if partition else ""
+    month = f"{subject}: " if subject else ""
     message = f"{month}others have been using {name} for {sum(_WAITS_SECONDS) / 60:.0f} minutes."
     raise WarehouseError(message, "Look for them in pg_stat_activity, and run again; the month is what it was before.")

@@ -114,25 +114,26 @@ class Postgres:
     def replace(self, table: str, dataset: Dataset, staged: Stage, run_id: str, raw_table: str | None = None) -> int:
         """Replace one month of ``table``: see ``Warehouse.replace``."""
         names, partition = both(table, raw_table), staged.partition
+        subject = str(partition)
         dropped = drops(dataset, partition.month) if raw_table else ""
         with self._transaction() as cursor:
-            lock(cursor, names, partition)
+            lock(cursor, names, subject)
             for name in names:
-                _prepare(cursor, name, dataset, partition)
+                _prepare(cursor, name, dataset, subject)
         with self._transaction() as cursor:
             # One loader a month; the table's own lock is taken only for the exchange, so other months go on meanwhile.
-            lock(cursor, [f"{name} {partition.month}" for name in names], partition)
+            lock(cursor, [f"{name} {partition.month}" for name in names], subject)
             fresh = [_create(cursor, name, partition) for name in names]
             rows = _copy(cursor, fresh[0].path, staged)
             check_rows(staged, names[0], rows)
             ledger = [entry(names[0], staged, run_id, now())]
             if raw_table:
-                tell(Event(partition, "load", rows, rows, note=f"making {table} of {raw_table}"))
+                tell(Event(subject, "load", rows, rows, note=f"making {table} of {raw_table}"))
                 ledger.append(_clean(cursor, ledger[0], fresh, dataset, dropped))
-            lock(cursor, names, partition)
+            lock(cursor, names, subject)
             # Before the exchange, from which on readers wait: somebody may have the ledger's row.
             for row in ledger:
-                _record(cursor, row, partition)
+                _record(cursor, row, subject)
             _exchange(cursor, fresh, partition)
         return ledger[-1].rows_loaded
 
@@ -169,13 +170,13 @@ def _speak_utf8(engine: Engine) -> None:
         parameters["client_encoding"] = "utf8"
 
 
-def _prepare(cursor: Cursor, table: str, dataset: Dataset, partition: Partition) -> None:
+def _prepare(cursor: Cursor, table: str, dataset: Dataset, subject: str) -> None:
     """Make the ledger and the table if need be, refuse a foreign one, add columns that the dataset has gained."""
     if not place_of(cursor, LEDGER_TABLE):
-        _make_ledger(cursor, partition)
+        _make_ledger(cursor, subject)
     for column in lacking(columns_of(cursor, LEDGER_TABLE)):
         statement = f"ALTER TABLE {quote(LEDGER_TABLE)} ADD COLUMN IF NOT EXISTS {ddl([column])}"
-        wait(cursor, statement, LEDGER_TABLE, partition)
+        wait(cursor, statement, LEDGER_TABLE, subject)
     columns = table_columns(dataset)
     if not place_of(cursor, table):
         run(cursor, f"CREATE TABLE {quote(table)} ({ddl(columns)}) PARTITION BY LIST ({quote(FILE_MONTH.name)})")
@@ -183,7 +184,7 @@ def _prepare(cursor: Cursor, table: str, dataset: Dataset, partition: Partition)
         for column in columns:
             comment(cursor, f"COLUMN {quote(table)}.{quote(column.name)}", column.about)
         delete = f"DELETE FROM {quote(LEDGER_TABLE)} WHERE table_name = %s"  # noqa: S608 - names are quoted
-        wait(cursor, delete, LEDGER_TABLE, partition, [table])
+        wait(cursor, delete, LEDGER_TABLE, subject, [table])
         return
     statement = "SELECT obj_description(oid, 'pg_class'), relkind::text FROM pg_class WHERE oid = to_regclass(%s)"
     mark, kind = run(cursor, statement, [quote(table)]).fetchall()[0]
@@ -193,12 +194,12 @@ def _prepare(cursor: Cursor, table: str, dataset: Dataset, partition: Partition)
         raise WarehouseError(message, "It is left as it is: choose another name with --table, or rename that one.")
     wanted = {column.name: column.types.postgres for column in columns}
     for name in check_columns(table, columns_of(cursor, table), wanted):
-        wait(cursor, f"ALTER TABLE {quote(table)} ADD COLUMN {quote(name)} {wanted[name]}", table, partition)
+        wait(cursor, f"ALTER TABLE {quote(table)} ADD COLUMN {quote(name)} {wanted[name]}", table, subject)
 
 
-def _make_ledger(cursor: Cursor, partition: Partition) -> None:
+def _make_ledger(cursor: Cursor, subject: str) -> None:
     """Make the ledger; loaders of other tables may be about to do the same."""
-    lock(cursor, [LEDGER_TABLE], partition)
+    lock(cursor, [LEDGER_TABLE], subject)
     key = ", ".join(quote(name) for name in KEY)
     run(cursor, "SET LOCAL client_min_messages = warning")
     run(cursor, f"CREATE TABLE IF NOT EXISTS {quote(LEDGER_TABLE)} ({ddl(LEDGER)}, PRIMARY KEY ({key}))")
@@ -224,7 +225,7 @@ def _copy(cursor: Cursor, fresh: str, staged: Stage) -> int:
         for batch in batches(staged):
             copy.write(encoder.write_batch(batch))
             done += batch.num_rows
-            tell(Event(staged.partition, "load", done, staged.rows_expected))
+            tell(Event(str(staged.partition), "load", done, staged.rows_expected))
         copy.write(encoder.finish())
     return cursor.rowcount
 
@@ -250,7 +251,7 @@ def _exchange(cursor: Cursor, fresh: Sequence[Fresh], partition: Partition) -> N
     ]
     if held:
         statement = f"LOCK TABLE {', '.join(held)} IN ACCESS EXCLUSIVE MODE"
-        wait(cursor, statement, " and ".join(one.table for one in fresh), partition)
+        wait(cursor, statement, " and ".join(one.table for one in fresh), str(partition))
     for one, old in zip(fresh, olds, strict=True):
         _attach(cursor, one, old, partition)
 
@@ -265,17 +266,17 @@ def _attach(cursor: Cursor, fresh: Fresh, old: str | None, partition: Partition)
         run(cursor, f"ALTER TABLE {fresh.path} RENAME TO {quote(name)}")
         fresh = fresh._replace(name=name)
     statement = f"ALTER TABLE {fresh.parent} ATTACH PARTITION {fresh.path} FOR VALUES IN ('{day}')"
-    wait(cursor, statement, fresh.table, partition)
+    wait(cursor, statement, fresh.table, str(partition))
 
 
-def _record(cursor: Cursor, row: LedgerRow, partition: Partition) -> None:
+def _record(cursor: Cursor, row: LedgerRow, subject: str) -> None:
     where, month = " AND ".join(f"{quote(name)} = %s" for name in KEY), [row.table_name, row.file_month]
     row = succeeding(row, next(iter(_ledger_rows(cursor, where, month)), None))
     marks = ", ".join("%s" for _ in LEDGER)
     delete = f"DELETE FROM {quote(LEDGER_TABLE)} WHERE {where}"  # noqa: S608 - names are quoted
     insert = f"INSERT INTO {quote(LEDGER_TABLE)} ({listed(LEDGER)}) VALUES ({marks})"  # noqa: S608 - names are quoted
-    wait(cursor, delete, LEDGER_TABLE, partition, month)
-    wait(cursor, insert, LEDGER_TABLE, partition, row.values())
+    wait(cursor, delete, LEDGER_TABLE, subject, month)
+    wait(cursor, insert, LEDGER_TABLE, subject, row.values())
 
 
 def _ledger_rows(cursor: Cursor, where: str, values: Sequence[object]) -> list[LedgerRow]:

@@ -18,10 +18,9 @@ from nyctaxi_etl.warehouses.sqlalchemy.errors import is_busy
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
-    from nyctaxi_etl.core.partition import Partition
 
 # Execution options of a transaction: that it only reads, and the month that goes in.
-READS, MONTH = "nyctaxi_reads", "nyctaxi_month"
+READS, SUBJECT = "nyctaxi_reads", "nyctaxi_month"
 BUSY_SECONDS = 600.0
 # How long SQLite itself waits at a time. Also for room in memory, while others read what it would write over.
 _PAUSE_MILLISECONDS = 200
@@ -69,7 +68,7 @@ def give_back(path: Path) -> None:
 
 
 def _wait(connection: Connection, statement: str) -> None:
-    partition: Partition | None = connection.get_execution_options().get(MONTH)
+    subject: str = connection.get_execution_options().get(SUBJECT, "")
     name = connection.engine.url.database
     end = time.monotonic() + BUSY_SECONDS
     while True:
@@ -84,5 +83,5 @@ def _wait(connection: Connection, statement: str) -> None:
                 raise WarehouseError(message, hint) from error
         else:
             return
-        step = "load" if partition else "warehouse"
-        tell(Event(partition, step, note=f"waiting for another program, which has {Path(name or '').name} open"))
+        step = "load" if subject else "warehouse"
+        tell(Event(subject, step, note=f"waiting for another program, which has {Path(name or '').name} open"))

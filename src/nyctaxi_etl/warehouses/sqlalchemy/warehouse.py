@@ -28,7 +28,7 @@ from nyctaxi_etl.warehouses.base import (
 )
 from nyctaxi_etl.warehouses.ledger import KEY, LEDGER, LEDGER_TABLE, LedgerRow, entry, lacking, succeeding
 from nyctaxi_etl.warehouses.sqlalchemy.errors import understood
-from nyctaxi_etl.warehouses.sqlalchemy.sqlite_file import MONTH, READS, file_of, give_back, take_turns
+from nyctaxi_etl.warehouses.sqlalchemy.sqlite_file import READS, SUBJECT, file_of, give_back, take_turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection, Engine
 
-    from nyctaxi_etl.core.partition import Partition, Stage
+    from nyctaxi_etl.core.partition import Stage
     from nyctaxi_etl.schema.columns import Column, Dataset
 
 _CHUNK_ROWS = 10_000
@@ -81,11 +81,11 @@ class AnyDatabase:
         """Replace one month of ``table``: see ``Warehouse.replace``."""
         names, dropped = both(table, raw_table), self._drops(dataset, staged.partition.month) if raw_table else None
         # Definitions first and by themselves: many databases commit when a table is made.
-        with self._transaction(staged.partition) as connection:
+        with self._transaction(str(staged.partition)) as connection:
             for name in names:
                 _prepare(connection, name, dataset)
         row = entry(names[0], staged, run_id, now())
-        with self._transaction(staged.partition) as connection:
+        with self._transaction(str(staged.partition)) as connection:
             # The ledger first: its key makes a second loader of the same month wait here, before any row is written.
             _record(connection, row)
             trips = _trips(names[0], dataset)
@@ -95,7 +95,7 @@ class AnyDatabase:
             check_rows(staged, names[0], rows)
             if dropped is None:
                 return rows
-            tell(Event(staged.partition, "load", rows, rows, note=f"making {table} of {raw_table}"))
+            tell(Event(str(staged.partition), "load", rows, rows, note=f"making {table} of {raw_table}"))
             return _clean(connection, row, table, dataset, dropped)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
@@ -110,12 +110,12 @@ class AnyDatabase:
         return drops(dataset, month, time_literal=word, mark=self._engine.dialect.identifier_preparer.initial_quote)
 
     @contextmanager
-    def _transaction(self, partition: Partition | None = None, *, reads: bool = False) -> Iterator[Connection]:
+    def _transaction(self, subject: str = "", *, reads: bool = False) -> Iterator[Connection]:
         try:
-            with self._engine.execution_options(**{READS: reads, MONTH: partition}).begin() as connection:
+            with self._engine.execution_options(**{READS: reads, SUBJECT: subject}).begin() as connection:
                 yield connection
         except BaseException as error:
-            if partition and self._file:
+            if subject and self._file:
                 give_back(self._file)
             # pandas wraps what SQLAlchemy says, which tells more.
             cause = error.__cause__ if isinstance(error, pd.errors.DatabaseError) else error
@@ -204,7 +204,7 @@ def _insert(connection: Connection, trips: sa.Table, staged: Stage) -> None:
         kinds = {column.name: column.type for column in trips.columns}
         frame.to_sql(trips.name, connection, if_exists="append", index=False, chunksize=_CHUNK_ROWS, dtype=kinds)
         done += batch.num_rows
-        tell(Event(staged.partition, "load", done, staged.rows_expected))
+        tell(Event(str(staged.partition), "load", done, staged.rows_expected))
 
 
 def _clean(connection: Connection, raw: LedgerRow, table: str, dataset: Dataset, dropped: str) -> int:
