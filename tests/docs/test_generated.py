@@ -1,0 +1,37 @@
+"""What is generated is what the generator writes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nyctaxi_etl.core.partition import Color
+from nyctaxi_etl.schema.dictionary import describe
+from support.pages import DOCS, run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("color", Color)
+def test_the_data_dictionary_is_up_to_date(color: Color) -> None:
+    """docs/data.md has word for word what ``nyctaxi schema`` prints."""
+    assert f"\n{describe(color)}\n" in (DOCS / "data.md").read_text(encoding="utf-8")
+
+
+def test_the_generator_has_nothing_to_change(environment: Mapping[str, str], tmp_path: Path) -> None:
+    """``docs/generate.py --check`` agrees; on a page that is outdated it doesn't, and mends it."""
+    for name in ("data.md", "generate.py"):
+        shutil.copy(DOCS / name, tmp_path)
+    page, command = tmp_path / "data.md", [sys.executable, str(tmp_path / "generate.py")]
+    text = page.read_text(encoding="utf-8")
+    run([*command, "--check"], environment, tmp_path)
+    page.write_text(text.replace("| vendor_id |", "| vendor |"), encoding="utf-8")
+    assert subprocess.run([*command, "--check"], env={**environment}, check=False).returncode == 1
+    run(command, environment, tmp_path)
+    assert page.read_text(encoding="utf-8") == text
