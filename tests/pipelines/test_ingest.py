@@ -18,7 +18,7 @@ from nyctaxi_etl.orchestration import runners as running
 from nyctaxi_etl.pipelines import ingest as pipeline
 from nyctaxi_etl.pipelines.ingest import Job, Steps
 from nyctaxi_etl.sources.registry import resolve
-from nyctaxi_etl.warehouses.base import open_warehouse
+from nyctaxi_etl.warehouses.base import Capabilities, open_warehouse
 from nyctaxi_etl.warehouses.duckdb.warehouse import DuckDB
 from support.months import publish
 
@@ -245,7 +245,7 @@ def test_prepare(job: Job, tmp_path: Path) -> None:
 
 def test_a_warehouse_that_loads_from_the_lake_is_refused(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever names it, a block too: a source's month can't get there, and nothing is fetched for it."""
-    monkeypatch.setattr(DuckDB, "by_uri", True, raising=False)
+    monkeypatch.setattr(DuckDB, "capabilities", Capabilities(loads_from_uri=True))
     with pytest.raises(UsageError, match="BigQuery loads from the lake"):
         pipeline.held(job, [JANUARY], opened)
     assert pipeline.held(replace(job, lake="lake"), [JANUARY], opened) == {}

@@ -166,8 +166,8 @@ def direct_steps(open_warehouse: Callable[[Job], Warehouse]) -> Steps:
 
     def transform_for(job: Job, raw: RawFile, folder: Path) -> Stage:
         with open_warehouse(job) as warehouse:
-            flows = warehouse.takes_flow
-        return transform_live(job, raw, folder) if flows else transform(job, raw, folder)
+            streams = warehouse.capabilities.streams
+        return transform_live(job, raw, folder) if streams else transform(job, raw, folder)
 
     def load_again(job: Job, staged: Stage) -> int:
         return again(staged.partition, "load", lambda: load(job, staged, open_warehouse))
@@ -227,15 +227,10 @@ def held(
 
 def refuse_by_uri(job: Job, warehouse: Warehouse) -> None:
     """Refuse a warehouse that loads from the lake alone. Raises ``UsageError``."""
-    if loads_by_uri(warehouse):
+    if warehouse.capabilities.loads_from_uri:
         message = f"--to {job.to}: BigQuery loads from the lake, not from a source."
         hint = "Run `nyctaxi upload --lake gs://bucket/prefix`, then `nyctaxi warehouse` with the same --lake."
         raise UsageError(message, hint)
-
-
-def loads_by_uri(warehouse: Warehouse) -> bool:
-    """Tell whether a warehouse fetches months from the lake by itself."""
-    return bool(getattr(warehouse, "by_uri", False))
 
 
 def months(

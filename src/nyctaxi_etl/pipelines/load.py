@@ -13,7 +13,7 @@ from nyctaxi_etl.core.errors import LakeError, NotPublished
 from nyctaxi_etl.core.partition import Mode
 from nyctaxi_etl.core.report import Replaced
 from nyctaxi_etl.lakes.metadata import Facts
-from nyctaxi_etl.pipelines.ingest import again, held, keep_real, keep_real_now, loads_by_uri, on_disk, settled, staging
+from nyctaxi_etl.pipelines.ingest import again, held, keep_real, keep_real_now, on_disk, settled, staging
 from nyctaxi_etl.pipelines.upload import counted
 from nyctaxi_etl.schema.datasets import DATASETS
 
@@ -94,7 +94,7 @@ def look(
 ) -> Mapping[Partition, Found]:
     """Return what lake and ledger say of these months; asked first, they show what is out of reach."""
     with open_warehouse(job) as warehouse:
-        by_uri = loads_by_uri(warehouse)
+        by_uri = warehouse.capabilities.loads_from_uri
     rows = held(job, partitions, open_warehouse)
     raw_rows = _held_raw(job, partitions, open_warehouse) if job.mode == Mode.ELT else {}
     lake = open_lake(job)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -47,12 +47,24 @@ _OTHER_DRIVERS: Mapping[str, str] = {
 _WORDS = ("duckdb", "bigquery", "postgresql", "mysql", "mariadb", "sqlite", "oracle", "mssql", "block")
 
 
+@dataclass(frozen=True)
+class Capabilities:
+    """What a warehouse can do that not every one can: declared, so that nobody has to ask what it is.
+
+    ``streams``: it takes a month while that is still being conformed; its transaction lasts longer, but no one waits.
+    ``loads_from_uri``: it fetches months from the lake by itself, by their ``uri``, and takes them from nowhere else.
+    """
+
+    streams: bool = False
+    loads_from_uri: bool = False
+
+
 class Warehouse(Protocol):
     """What holds tables of trips and their ledger. Open it with ``with``; it is used by one thread at a time."""
 
     @property
-    def takes_flow(self) -> bool:
-        """Tell whether a month may be conformed while it goes in: the transaction lasts longer, but no one waits."""
+    def capabilities(self) -> Capabilities:
+        """What it can do that not every warehouse can."""
 
     def __enter__(self) -> Self: ...
 

@@ -19,7 +19,7 @@ from nyctaxi_etl.core.errors import NycTaxiError, Transient, UsageError, Warehou
 from nyctaxi_etl.core.partition import Staged
 from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.schema.columns import FILE_MONTH
-from nyctaxi_etl.warehouses.base import check_columns, check_ours, check_rows, owner_mark, table_columns
+from nyctaxi_etl.warehouses.base import Capabilities, check_columns, check_ours, check_rows, owner_mark, table_columns
 from nyctaxi_etl.warehouses.bigquery.commit import commit, turn
 from nyctaxi_etl.warehouses.bigquery.errors import LIMIT_SETTING, text_of
 from nyctaxi_etl.warehouses.bigquery.expiry import refuse_expiring_table
@@ -68,7 +68,8 @@ class BigQuery:
     may read. Without them nothing is compared or limited.
     """
 
-    by_uri = True
+    # A month comes as an object of the lake, whole.
+    capabilities = Capabilities(loads_from_uri=True)
 
     def __init__(  # noqa: PLR0913 - each is a setting
         self,
@@ -85,9 +86,6 @@ class BigQuery:
         self._locations = (location, bucket_location)
         self._max_bytes = max_bytes
         self._uri_of = uri_of
-
-    # A month comes as an object of the lake, whole.
-    takes_flow = False
 
     def __enter__(self) -> Self:
         return self

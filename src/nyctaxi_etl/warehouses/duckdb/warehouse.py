@@ -14,6 +14,7 @@ from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.schema.columns import FILE_MONTH, quote
 from nyctaxi_etl.staging.files import batches, schema_of
 from nyctaxi_etl.warehouses.base import (
+    Capabilities,
     both,
     check_cleaned,
     check_columns,
@@ -57,7 +58,7 @@ class DuckDB:
         self._lock_seconds = lock_seconds
 
     # The file is held while a month goes in, so other months and processes wait for it.
-    takes_flow = False
+    capabilities = Capabilities(streams=False)
 
     def __enter__(self) -> Self:
         return self

@@ -19,6 +19,7 @@ from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.schema.columns import FILE_MONTH, quote
 from nyctaxi_etl.staging.files import batches, schema_of
 from nyctaxi_etl.warehouses.base import (
+    Capabilities,
     both,
     check_cleaned,
     check_columns,
@@ -91,7 +92,7 @@ class Postgres:
         _speak_utf8(engine)
 
     # The COPY is into a table that no one else sees, and the server writes while the next rows are conformed.
-    takes_flow = True
+    capabilities = Capabilities(streams=True)
 
     def __enter__(self) -> Self:
         return self

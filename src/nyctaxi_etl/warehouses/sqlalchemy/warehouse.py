@@ -15,6 +15,7 @@ from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.schema.columns import FILE_MONTH
 from nyctaxi_etl.staging.files import batches
 from nyctaxi_etl.warehouses.base import (
+    Capabilities,
     both,
     check_cleaned,
     check_columns,
@@ -57,7 +58,7 @@ class AnyDatabase:
             take_turns(engine)
 
     # Rows are locked, or the whole file, while a month goes in.
-    takes_flow = False
+    capabilities = Capabilities(streams=False)
 
     def __enter__(self) -> Self:
         return self
