@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from nyctaxi_etl import iter_trips, read_trips
 from nyctaxi_etl.core.errors import NotPublished, NycTaxiError, UsageError, WarehouseError
 from nyctaxi_etl.core.partition import Color, Month, Partition
-from nyctaxi_etl.lakes.base import trips_key
 from nyctaxi_etl.lakes.gcs import GcsLake, gcs_client
+from nyctaxi_etl.lakes.keys import trips_key
 from nyctaxi_etl.lakes.local import LocalLake
 from nyctaxi_etl.lakes.parquet import staged_parquet
 from nyctaxi_etl.schema.datasets import YELLOW

@@ -11,7 +11,8 @@ from nyctaxi_etl import settings as config
 from nyctaxi_etl.core.addresses import folder_of
 from nyctaxi_etl.core.errors import CorruptFile, NotPublished, NycTaxiError, UsageError, WarehouseError
 from nyctaxi_etl.core.partition import Month, Partition, parse_colors, parse_months, parse_years, select
-from nyctaxi_etl.lakes.base import open_lake, trips_key
+from nyctaxi_etl.lakes.keys import trips_key
+from nyctaxi_etl.lakes.opening import open_lake
 from nyctaxi_etl.pipelines.ingest import BLOCK, Google
 from nyctaxi_etl.schema.columns import FILE_MONTH, quote
 from nyctaxi_etl.schema.datasets import DATASETS, FIRST_MONTHS

@@ -18,8 +18,9 @@ import pytest
 from nyctaxi_etl.core.errors import CorruptFile, LakeError, NotPublished, UsageError
 from nyctaxi_etl.core.partition import Color, Month, Partition, RawFile
 from nyctaxi_etl.core.progress import Event, listening
-from nyctaxi_etl.lakes.base import conformed_key, open_lake, raw_key, rejects_key, trips_key
+from nyctaxi_etl.lakes.keys import conformed_key, raw_key, rejects_key, trips_key
 from nyctaxi_etl.lakes.local import LocalLake
+from nyctaxi_etl.lakes.opening import open_lake
 from nyctaxi_etl.lakes.parquet import ROW_GROUP_BYTES, ROW_GROUP_ROWS, read_facts, staged_parquet, write_parquet
 from nyctaxi_etl.sample.months import write_month
 from nyctaxi_etl.schema.datasets import DATASETS

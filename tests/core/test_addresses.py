@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError
 
 from nyctaxi_etl.core.addresses import PATTERN, holds_secret, refuse_secret, shown
 from nyctaxi_etl.core.errors import UsageError, trace_of
-from nyctaxi_etl.lakes.base import open_lake
+from nyctaxi_etl.lakes.opening import open_lake
 from nyctaxi_etl.sources import registry as sources
 from nyctaxi_etl.warehouses.base import open_warehouse
 

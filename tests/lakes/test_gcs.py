@@ -26,10 +26,11 @@ from nyctaxi_etl.core.errors import LakeError, NotPublished, NycTaxiError, Trans
 from nyctaxi_etl.core.partition import Color, Month, Partition
 from nyctaxi_etl.core.progress import Event, listening
 from nyctaxi_etl.core.retry import Pauses
-from nyctaxi_etl.lakes.base import open_lake, trips_key
 from nyctaxi_etl.lakes.gcs import CHUNK_MULTIPLE, SESSIONS, GcsLake, gcs_client
 from nyctaxi_etl.lakes.gcs_refusals import ROLE, refusal
 from nyctaxi_etl.lakes.gcs_upload import ATTEMPTS, checksum
+from nyctaxi_etl.lakes.keys import trips_key
+from nyctaxi_etl.lakes.opening import open_lake
 from support.gcs import fake_gcs, storage_emulator
 from support.proxy import Asked, Fault, Gate, gate
 

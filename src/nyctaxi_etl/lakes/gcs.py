@@ -11,8 +11,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
+from nyctaxi_etl.core.disk import disk_errors_as
 from nyctaxi_etl.core.errors import LakeError, NotPublished, Transient, UsageError
-from nyctaxi_etl.lakes.base import CHUNK_BYTES, on_disk
+from nyctaxi_etl.lakes.base import CHUNK_BYTES, DISK_HINT
 from nyctaxi_etl.lakes.gcs_refusals import (
     AGAIN,
     MissingError,
@@ -133,7 +134,7 @@ class GcsLake:
             raise NotPublished(message, "Put the month into this lake with `nyctaxi upload`, or name another --lake.")
         target = into / PurePosixPath(key).name
         part = target.with_name(f"{target.name}.part")
-        with on_disk(part):
+        with disk_errors_as(LakeError, part, DISK_HINT):
             into.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as file:
                 self._fetch(key, found, Told(file, subject, found.size))

@@ -9,10 +9,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nyctaxi_etl.core.claims import claimed, sweep
-from nyctaxi_etl.core.errors import CorruptFile, NotPublished
+from nyctaxi_etl.core.disk import disk_errors_as
+from nyctaxi_etl.core.errors import CorruptFile, LakeError, NotPublished
 from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.core.side_files import is_count, is_texts, read_side
-from nyctaxi_etl.lakes.base import on_disk
+from nyctaxi_etl.lakes.base import DISK_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,7 +42,7 @@ class LocalLake:
     def facts(self, key: str) -> Mapping[str, str] | None:
         """Return what was put with the object: see ``Lake.facts``."""
         path = self._path(key)
-        with on_disk(path):
+        with disk_errors_as(LakeError, path, DISK_HINT):
             if not path.is_file():
                 return None
             return _noted(path) or _carried(path)
@@ -50,7 +51,7 @@ class LocalLake:
         """Copy the file to a ``.part``, flush it to the disk and rename it: see ``Lake.put``."""
         target, total = self._path(key), path.stat().st_size
         tell(Event(subject, "put", 0, total, "bytes"))
-        with on_disk(target):
+        with disk_errors_as(LakeError, target, DISK_HINT):
             target.parent.mkdir(parents=True, exist_ok=True)
             sweep(target.parent, f"{target.name}.", ".part")
             with (
@@ -83,7 +84,7 @@ class LocalLake:
     def remove(self, key: str) -> None:
         """Remove the object and what is noted of it."""
         path = self._path(key)
-        with on_disk(path):
+        with disk_errors_as(LakeError, path, DISK_HINT):
             path.unlink(missing_ok=True)
             _side(path).unlink(missing_ok=True)
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nyctaxi_etl.core.errors import CorruptFile
+from nyctaxi_etl.core.disk import disk_errors_as
+from nyctaxi_etl.core.errors import CorruptFile, LakeError
 from nyctaxi_etl.core.progress import Event, tell
-from nyctaxi_etl.lakes.base import on_disk
+from nyctaxi_etl.lakes.base import DISK_HINT
 from nyctaxi_etl.schema.datasets import DATASETS
 from nyctaxi_etl.staging.files import arrow_schema, batches
 
@@ -37,7 +38,10 @@ def write_parquet(rows: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path,
     ``LakeError`` where the file can't be written.
     """
     marked = schema.with_metadata({_PREFIX + name.encode(): value.encode() for name, value in facts.items()})
-    with on_disk(path), pq.ParquetWriter(path, marked, compression="zstd", compression_level=LEVEL) as writer:
+    with (
+        disk_errors_as(LakeError, path, DISK_HINT),
+        pq.ParquetWriter(path, marked, compression="zstd", compression_level=LEVEL) as writer,
+    ):
         for group in _groups(rows, marked):
             writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
             del group  # or two are held while the next one is gathered

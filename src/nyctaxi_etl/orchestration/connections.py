@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nyctaxi_etl.lakes.base import open_lake
+from nyctaxi_etl.lakes.opening import open_lake
 from nyctaxi_etl.pipelines.ingest import BLOCK
 from nyctaxi_etl.warehouses.base import open_warehouse
 

@@ -10,7 +10,7 @@ from nyctaxi_etl.core.addresses import folder_of, refuse_secret
 from nyctaxi_etl.core.errors import UsageError
 from nyctaxi_etl.core.partition import select
 from nyctaxi_etl.core.report import PartitionResult
-from nyctaxi_etl.lakes.base import FOLDER
+from nyctaxi_etl.lakes.opening import FOLDER
 from nyctaxi_etl.orchestration.connections import BIGQUERY, lake_of, warehouse_of
 from nyctaxi_etl.orchestration.runners import run_months
 from nyctaxi_etl.pipelines import ingest as pipeline

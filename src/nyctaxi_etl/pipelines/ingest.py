@@ -17,7 +17,8 @@ from nyctaxi_etl.core.partition import Mode, Staged
 from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.core.report import Failure, LoadReport, PartitionResult, Replaced
 from nyctaxi_etl.core.retry import may_pass
-from nyctaxi_etl.lakes.base import CHUNK_BYTES, conformed_key, trips_key
+from nyctaxi_etl.lakes.base import CHUNK_BYTES
+from nyctaxi_etl.lakes.keys import conformed_key, trips_key
 from nyctaxi_etl.schema.datasets import DATASETS
 from nyctaxi_etl.sources.registry import SAMPLE
 

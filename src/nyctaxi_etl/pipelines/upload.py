@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nyctaxi_etl.core.partition import Mode
 from nyctaxi_etl.core.report import Replaced
-from nyctaxi_etl.lakes.base import raw_key, rejects_key
+from nyctaxi_etl.lakes.keys import raw_key, rejects_key
 from nyctaxi_etl.lakes.metadata import Facts, raw_facts
 from nyctaxi_etl.pipelines.ingest import again, extract, keep_real, on_disk, settled, staging, transform
 
