@@ -40,7 +40,7 @@ lint: $(VENV)/.dev ## Style, types and import rules
 check: lint ## What CI runs: lint, then the tests with branch coverage
 	$(MAKE) test PYTEST_ADDOPTS="--cov --cov-report=term"
 
-docs: $(VENV)/.runtime ## Write the generated part of docs/data.md
+docs: $(VENV)/.runtime ## Write the generated parts of the pages in docs
 	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.dev ## Measure against the usual ways, in one run

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import quote_plus
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st

@@ -24,14 +24,21 @@ def test_the_data_dictionary_is_up_to_date(color: Color) -> None:
     assert f"\n{describe(color)}\n" in (DOCS / "data.md").read_text(encoding="utf-8")
 
 
-def test_the_generator_has_nothing_to_change(environment: Mapping[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("data.md", "| vendor_id |"), ("reference.md", "| `NYCTAXI_JOBS` |"), ("reference.md", "| 143 |")],
+)
+def test_the_generator_has_nothing_to_change(
+    name: str, text: str, environment: Mapping[str, str], tmp_path: Path
+) -> None:
     """``docs/generate.py --check`` agrees; on a page that is outdated it doesn't, and mends it."""
-    for name in ("data.md", "generate.py"):
-        shutil.copy(DOCS / name, tmp_path)
-    page, command = tmp_path / "data.md", [sys.executable, str(tmp_path / "generate.py")]
-    text = page.read_text(encoding="utf-8")
+    for copied in ("data.md", "reference.md", "report.schema.json", "generate.py"):
+        shutil.copy(DOCS / copied, tmp_path)
+    page, command = tmp_path / name, [sys.executable, str(tmp_path / "generate.py")]
+    whole = page.read_text(encoding="utf-8")
     run([*command, "--check"], environment, tmp_path)
-    page.write_text(text.replace("| vendor_id |", "| vendor |"), encoding="utf-8")
+    assert text in whole
+    page.write_text(whole.replace(text, "| other |"), encoding="utf-8")
     assert subprocess.run([*command, "--check"], env={**environment}, check=False).returncode == 1
     run(command, environment, tmp_path)
-    assert page.read_text(encoding="utf-8") == text
+    assert page.read_text(encoding="utf-8") == whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 from nyctaxi_etl.core import errors
 from nyctaxi_etl.warehouses.ledger import LEDGER
 from support.markdown import anchors, links, rows
-from support.pages import DOCS, PAGES, ROOT, SOURCE
+from support.pages import DOCS, PAGES, README, ROOT, SOURCE
 
+README_BYTES = 12_000
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -72,3 +74,75 @@ def test_the_license_is_what_the_package_says() -> None:
     """The LICENSE is MIT's, and so the package says."""
     assert (ROOT / "LICENSE").read_text().startswith("MIT License\n")
     assert PROJECT["license"] == "MIT"
+
+
+# -- what a stranger reads first --------------------------------------------------------------------------------------
+
+
+def test_the_readme_is_short() -> None:
+    """A stranger reads it in three minutes."""
+    assert len(README.read_bytes()) <= README_BYTES
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    """Each page of the documentation is one link away."""
+    led = {(ROOT / path).resolve() for path, _ in links(README) if path}
+    assert {page for page in PAGES if page.parent in {ROOT, DOCS} and page != README} <= led
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_each_page_says_what_it_is_for(page: Path) -> None:
+    """A page begins with its title, and a sentence on whom it is for."""
+    title, empty, first, *_ = page.read_text(encoding="utf-8").splitlines()
+    assert title.startswith("# ")
+    assert not empty
+    assert first.startswith("This page is for ")
+    assert first.endswith(".")
+
+
+# -- the figures of the measurement -----------------------------------------------------------------------------------
+
+SPEED = {row[0]: row[1:] for row in rows(DOCS / "speed.md")}
+OURS, PANDAS, COPY = (
+    next(row for way, row in SPEED.items() if way.startswith(begin))
+    for begin in ("nyctaxi ingest --direct", "pandas `read_csv` in chunks", "zcat")
+)
+
+
+def test_ratios_are_those_of_the_seconds() -> None:
+    """What the table of the measurement says beside COPY's follows from its seconds."""
+    told = {way: float(row[1].split()[0]) for way, row in SPEED.items() if re.match(r"[\d.]+( |$)", row[1]) and row[2:]}
+    assert len(told) > 4
+    for way, ratio in told.items():
+        assert ratio == pytest.approx(float(SPEED[way][0]) / float(COPY[0]), rel=0.03), way
+
+
+def test_the_readme_has_the_figures_that_were_measured() -> None:
+    """The README's seconds and megabytes are those of the page on speed, rounded; the rows are the benchmark's."""
+    (seconds,) = (row for row in rows(README) if row[0].startswith("seconds for"))
+    (memory,) = (row for row in rows(README) if row[0].startswith("memory"))
+    large = next(row for way, row in SPEED.items() if way.startswith("a month ten times"))
+    assert seconds[1:] == [f"{float(row[0]):.1f}" for row in (PANDAS, COPY, OURS)]
+    assert re.findall(r"\d+", " ".join(memory[1:])) == [PANDAS[2], OURS[2], large[2]]
+    assert f"{constants(ROOT / 'bench' / 'bench.py')['ROWS']:,} rows" in seconds[0]
+
+
+def test_the_speed_page_is_on_what_is_measured() -> None:
+    """Rows and months that the page names are those of the benchmark."""
+    text = (DOCS / "speed.md").read_text(encoding="utf-8")
+    assert f"{constants(ROOT / 'bench' / 'bench.py')['ROWS']:,} yellow rows" in text
+    declared = constants(ROOT / "bench" / "report.py")
+    assert (declared["LARGE"], declared["MANY"]) == (10, 24)
+    assert "ten times as large" in text
+    assert "24 months unchanged" in text
+
+
+def constants(module: Path) -> dict[str, Any]:
+    """Return the plain constants of a module, which is not imported."""
+    assigned = (node for node in ast.parse(module.read_text(encoding="utf-8")).body if isinstance(node, ast.Assign))
+    return {
+        target.id: node.value.value
+        for node in assigned
+        for target in node.targets
+        if isinstance(target, ast.Name) and isinstance(node.value, ast.Constant)
+    }

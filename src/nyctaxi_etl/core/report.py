@@ -28,6 +28,14 @@ EXIT_UNWRITTEN = 74  # as EX_IOERR of sysexits.h
 # 128 and the number of the signal that ended it, as shells count.
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+EXIT_CODES: Mapping[int, str] = {
+    EXIT_OK: "all good: every month is loaded, unchanged or planned",
+    EXIT_INCOMPLETE: "some months failed or are missing; the others are in",
+    EXIT_USAGE: "usage or configuration: nothing was moved",
+    EXIT_UNWRITTEN: "all good, but the report could not be written to the standard output",
+    EXIT_INTERRUPTED: "interrupted (Ctrl-C); finished months are in, the others are what they were",
+    EXIT_TERMINATED: "terminated (SIGTERM: `kill`, a container's stop); likewise",
+}
 
 COLUMNS = ("month", "outcome", "rows read", "rejected", "loaded", "size", "seconds")
 # What a narrow screen does without, first to last. The month, its outcome and the rows loaded are always shown.
