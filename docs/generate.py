@@ -1,7 +1,8 @@
 """Write the generated parts of the pages: what the code itself says of columns, commands, settings, exit codes, JSON.
 
-A part stands between ``<!-- generated: NAME -->`` and ``<!-- end: NAME -->``. ``python docs/generate.py`` writes all of
-them; with ``--check`` it only tells, by its exit code, whether they are up to date.
+A part stands between ``<!-- generated: NAME -->`` and ``<!-- end: NAME -->``; the file ``.env.example`` is made as a
+whole. ``python docs/generate.py`` writes all of them; with ``--check`` it only tells, by its exit code, whether they
+are up to date.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from nyctaxi_etl.cli.app import app
 from nyctaxi_etl.core.partition import Color
 from nyctaxi_etl.core.report import EXIT_CODES
 from nyctaxi_etl.schema.dictionary import describe
-from nyctaxi_etl.settings import Settings
+from nyctaxi_etl.settings import SETTINGS
+from nyctaxi_etl.settings.example import env_example
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 DOCS = Path(__file__).parent
 PAGES = ("data.md", "reference.md")
+ENV_EXAMPLE = DOCS.parent / ".env.example"
 SCHEMA = DOCS / "report.schema.json"
 ROOT_COMMAND: Any = typer.main.get_command(app)
 COMMANDS: Mapping[str, Any] = ROOT_COMMAND.commands
@@ -58,19 +61,9 @@ def options() -> str:
 
 def settings() -> str:
     """Return each setting with its default and its meaning."""
-    rows = ((f"`{name}`", f"`{default}`" if default else "", about) for name, default, about in declared())
-    return table(("setting", "default", "meaning"), rows)
-
-
-def declared() -> list[tuple[str, str, str]]:
-    """Return the name of each setting, its default as a file has it, and what it means."""
-    found = []
-    for name, field in Settings.model_fields.items():
-        value = field.get_default()
-        text = value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
-        text = text.lower() if isinstance(value, bool) else text
-        found.append((field.alias or f"NYCTAXI_{name.upper()}", text, field.description or ""))
-    return found
+    rows = ((row.variable, row.default_text, row.about) for row in SETTINGS.values())
+    cells = ((f"`{name}`", f"`{default}`" if default else "", about) for name, default, about in rows)
+    return table(("setting", "default", "meaning"), cells)
 
 
 def exit_codes() -> str:
@@ -112,9 +105,9 @@ def generate(text: str) -> str:
 def main(arguments: list[str]) -> int:
     """Write the pages, or check them."""
     outdated = 0
-    for page in (DOCS / name for name in PAGES):
+    for page in (*(DOCS / name for name in PAGES), ENV_EXAMPLE):
         text = page.read_text(encoding="utf-8")
-        made = generate(text)
+        made = env_example() if page == ENV_EXAMPLE else generate(text)
         outdated |= made != text
         if "--check" not in arguments:
             page.write_text(made, encoding="utf-8", newline="\n")
@@ -142,7 +135,7 @@ def _spelt(option: Any) -> str:
 
 def _setting_of(spelt: str) -> str:
     name = f"NYCTAXI_{re.split('[ /]', spelt)[0].strip('-').replace('-', '_').upper()}"
-    return f"`{name}`" if name in {setting for setting, *_ in declared()} else ""
+    return f"`{name}`" if name in {row.variable for row in SETTINGS.values()} else ""
 
 
 def _sentence(text: str) -> str:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from typer.main import get_command
 
 from nyctaxi_etl import settings as config
+from nyctaxi_etl.cli.app import app
 from nyctaxi_etl.core.errors import UsageError
+from nyctaxi_etl.settings import SETTINGS
+from nyctaxi_etl.settings.commands import COMMANDS
+from nyctaxi_etl.sources.registry import SOURCES
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from nyctaxi_etl.settings.commands import Command
 
 TELEMETRY = "PREFECT_SERVER_ANALYTICS_ENABLED"
 SECRET = "s3cr3t-pw"  # noqa: S105 - nobody's
@@ -41,7 +49,34 @@ def test_defaults() -> None:
         *("1-12", "tlc", "duckdb", 2),
         "data",
     )
-    assert not any((found.force, found.dry_run, found.json_, found.direct, found.verbose, found.debug, found.check))
+    assert not any((found.force, found.dry_run, found.json, found.direct, found.verbose, found.debug, found.check))
+
+
+def test_each_source_with_an_address_has_a_setting_for_it() -> None:
+    """So that a team can name a mirror of it."""
+    addresses = {source.url_setting: source.base for source in SOURCES.values() if source.base}
+    assert {name: SETTINGS[name].default for name in addresses} == addresses
+    assert config.settings().source_urls.keys() == {name for name, source in SOURCES.items() if source.base}
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=str)
+def test_options_are_settings(command: Command) -> None:
+    """An option of a command is a setting of its name: its sentence and default are in the help."""
+    app_command: Any = get_command(app)
+    options = {option.name: option for option in app_command.commands[command.name].params}
+    assert tuple(options) == command.options
+    for name, option in options.items():
+        row = SETTINGS[name]
+        assert option.opts == [row.option]
+        assert option.secondary_opts == ([f"--no-{row.option[2:]}"] if row.type is bool else [])
+        assert option.help.startswith(row.about_for(command.name))
+        assert (f"[default: {row.default_text}]" in option.help) == (row.type is not bool and row.default_text != "")
+
+
+def test_what_overrules_a_setting() -> None:
+    """An option is put over the setting of its name, which is no longer the environment's."""
+    found = replace(config.settings(), from_environment=frozenset({"to", "year"})).overruled_by({"to": "bigquery"})
+    assert (found.to, found.from_environment) == ("bigquery", frozenset({"year"}))
 
 
 def test_environment_over_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,8 +84,8 @@ def test_environment_over_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / ".env").write_text("NYCTAXI_COLOR=green\nnyctaxi_jobs=3\nSECRET_OF_ANOTHER=1\nNYCTAXI_JSON=yes\n")
     monkeypatch.setenv("NYCTAXI_COLOR", "yellow")
     found = config.settings()
-    assert (found.color, found.jobs, found.json_) == ("yellow", 3, True)
-    assert config.manner().json_
+    assert (found.color, found.jobs, found.json) == ("yellow", 3, True)
+    assert config.output_settings().json
 
 
 def test_an_empty_line_sets_nothing(tmp_path: Path) -> None:
@@ -75,14 +110,14 @@ def test_wrong_settings_are_named_without_their_value(name: str, value: str, mon
 
 
 def test_how_to_answer_is_known_where_all_else_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``manner`` reads json and debug alone, and is the default where those are wrong themselves."""
+    """``output_settings`` reads json and debug alone, and is the default where those are wrong themselves."""
     monkeypatch.setenv("NYCTAXI_JOBS", "many")
     monkeypatch.setenv("NYCTAXI_DEBUG", "1")
-    assert config.manner().debug
+    assert config.output_settings().debug
     monkeypatch.setenv("NYCTAXI_JSON", "perhaps")
-    assert (config.manner().json_, config.manner().debug) == (False, False)
+    assert (config.output_settings().json, config.output_settings().debug) == (False, False)
     (tmp_path / ".env").write_bytes(b"NYCTAXI_POSTGRES_PASSWORD=\xff\n")
-    assert not config.manner().json_
+    assert not config.output_settings().json
 
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
@@ -97,7 +132,7 @@ def test_the_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NYCTAXI_POSTGRES_PASSWORD", SECRET)
     found = config.settings()
     assert found.postgres_password.get_secret_value() == SECRET
-    assert SECRET not in f"{found!r} {found} {found.model_dump_json()}"
+    assert SECRET not in f"{found!r} {found} {asdict(found)}"
 
 
 def test_telemetry_is_off() -> None:

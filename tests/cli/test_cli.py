@@ -20,15 +20,17 @@ import duckdb
 import pytest
 
 from nyctaxi_etl.cli import app as cli
+from nyctaxi_etl.cli.options import completion
 from nyctaxi_etl.core.partition import Color
 from nyctaxi_etl.pipelines import ingest as pipeline
+from nyctaxi_etl.settings import SETTINGS
 from support.command import COMMAND, SECONDS, Done, environment, nyctaxi, start
 from support.months import publish
 from support.postgres import free_port
 from support.web import Fault, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 OPTIONS = (
@@ -334,6 +336,7 @@ NONSENSE: Sequence[tuple[tuple[str, ...], str]] = (
     (("--year", "2999"), "not begun yet"),
     (("--year", "abc"), "--year abc"),
     (("--jobs", "0"), "--jobs"),
+    (("--jobs", "65"), "--jobs"),
     (("--jobs", "many"), "--jobs"),
     (("--table", 'a"b'), "can't name a table"),
     (("--color", "green", "--table", "trips"), "one table for 2 colours"),
@@ -842,12 +845,9 @@ def test_plain_lines_on_a_terminal(arguments: tuple[str, ...], settings: dict[st
 
 
 def test_colors_complete_by_prefix() -> None:
-    """What the shell offers for a colour are the colours."""
-    from nyctaxi_etl.cli import options
-
-    offered: Callable[[str], list[str]] = options._colors
-    assert offered("") == [str(color) for color in Color]
-    assert options._sources("s") == ["sample"]
+    """What the shell offers for a colour are the colours, for a source those that have a name."""
+    assert completion(SETTINGS["color"].choices)("") == [str(color) for color in Color]
+    assert completion(SETTINGS["source"].choices)("s") == ["sample"]
 
 
 def test_module_runs_as_the_command(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from nyctaxi_etl.cli.app import app
 from nyctaxi_etl.core import errors, report
 from nyctaxi_etl.core.partition import Color, Month, Partition
 from nyctaxi_etl.core.report import LoadReport, PartitionResult
-from nyctaxi_etl.settings import Settings, settings
+from nyctaxi_etl.settings import SETTINGS, settings
+from nyctaxi_etl.settings.example import env_example
 from support.command import nyctaxi
 from support.markdown import blocks, prose, rows
 from support.pages import DOCS, PAGES, ROOT
@@ -167,31 +168,22 @@ def test_no_page_names_what_is_not_there(page: Path) -> None:
     }
     assert set(re.findall(r"`(--[a-z-]+)", text)) <= options | {"--help"}
     told = set(re.findall(r"NYCTAXI_[A-Z_]*[A-Z]", text)) - {"NYCTAXI_REAL_DATA"}
-    assert told <= defaults().keys()
-
-
-def defaults() -> dict[str, tuple[str, str]]:
-    """Return what each setting is by default, as a file has it, and what it means."""
-    found = {}
-    for name, setting in Settings.model_fields.items():
-        value = setting.get_default()
-        text = value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
-        text = text.lower() if isinstance(value, bool) else text
-        found[setting.alias or f"NYCTAXI_{name.upper()}"] = (text, setting.description or "")
-    return found
+    assert told <= {setting.variable for setting in SETTINGS.values()}
 
 
 def test_every_setting_is_told() -> None:
     """The reference's table has each setting with its default and its meaning, and no other."""
     told = {row[0]: (row[1], row[2]) for row in rows(REFERENCE) if row[0].startswith("NYCTAXI_")}
-    assert told == defaults()
+    assert told == {setting.variable: (setting.default_text, setting.about) for setting in SETTINGS.values()}
 
 
-def test_env_example_lists_exactly_the_settings() -> None:
+def test_env_example_is_made_of_the_settings() -> None:
     """Each setting is there once, commented out, with its default, below a line that says what it means."""
-    listed = re.findall(r"^# (.*)\n#(NYCTAXI_\w+)=(.*)$", ENV_EXAMPLE.read_text(), flags=re.MULTILINE)
-    assert {name: (default, about) for about, name, default in listed} == defaults()
-    assert len(listed) == len(defaults())
+    assert ENV_EXAMPLE.read_text() == env_example()
+    listed = re.findall(r"^# (.*)\n#(NYCTAXI_\w+)=(.*)$", env_example(), flags=re.MULTILINE)
+    told = {name: (default, about) for about, name, default in listed}
+    assert told == {row.variable: (row.default_text, row.about) for row in SETTINGS.values()}
+    assert len(listed) == len(SETTINGS)
 
 
 def test_env_example_sets_what_is_so_anyway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

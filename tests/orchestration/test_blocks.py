@@ -91,7 +91,7 @@ def assert_nowhere(secret: str, folder: Path) -> None:
 def configured(**values: Any) -> Settings:
     """Return settings of a Postgres that needn't be there."""
     known = {"postgres_host": HOST, "postgres_user": USER, "postgres_database": "trips", **values}
-    return settings().model_copy(update=known)
+    return settings().overruled_by(known)
 
 
 @pytest.mark.usefixtures("folder")

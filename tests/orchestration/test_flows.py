@@ -20,6 +20,8 @@ from nyctaxi_etl.core.errors import IncompleteRun, NotPublished, Transient, Usag
 from nyctaxi_etl.core.partition import Color, Partition
 from nyctaxi_etl.core.progress import Event, listening
 from nyctaxi_etl.pipelines import ingest as pipeline
+from nyctaxi_etl.settings import SETTINGS
+from nyctaxi_etl.settings.commands import ON_MONTHS
 from support.months import publish
 from support.web import serving
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from nyctaxi_etl.core.errors import NycTaxiError
     from nyctaxi_etl.core.partition import RawFile, Staged
     from nyctaxi_etl.core.report import LoadReport
+    from nyctaxi_etl.settings.commands import Command
     from support.prefect import PrefectServer
 
 WAIT_SECONDS = 20
@@ -339,6 +342,21 @@ def test_parameters_are_choices() -> None:
     months = schema["properties"]["months"]["items"]
     assert (months["type"], months["minimum"], months["maximum"]) == ("integer", 1, 12)
     assert all(schema["properties"][name].get("description") for name in schema["properties"])
+
+
+@pytest.mark.parametrize("command", ON_MONTHS, ids=str)
+def test_parameters_are_the_settings_of_their_names(command: Command) -> None:
+    """A flow takes what its command does, but for how to answer, with the same defaults, bounds and meanings."""
+    from nyctaxi_etl.orchestration import flows
+
+    schema = getattr(flows, command.name).parameters.model_dump()
+    assert set(schema["properties"]) == set(command.options) - {"dry_run", "json", "direct", "verbose", "debug"}
+    for name, told in schema["properties"].items():
+        row = SETTINGS[name]
+        assert told["description"] == (row.about_list or row.about_for(command.name))
+        assert (told.get("minimum"), told.get("maximum")) == (row.low, row.high)
+        if name not in schema["required"]:
+            assert str(told.get("default") or "") == (str(row.default) if row.default else "")
 
 
 @pytest.mark.parametrize("name", ["ingest", "upload", "warehouse"])

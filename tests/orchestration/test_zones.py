@@ -90,9 +90,9 @@ def test_a_folder_may_hold_it_itself(tmp_path: Path) -> None:
 def test_a_site_has_it(folder: Path, tmp_path: Path) -> None:
     """It is fetched from ``misc`` of any base URL."""
     with serving(folder) as site:
-        lookup = zones.read(resolve("tlc", tlc_url=site.url), tmp_path)
+        lookup = zones.read(resolve("tlc", {"tlc": site.url}), tmp_path)
         assert (lookup.rows.num_rows, lookup.url) == (265, f"{site.url}/misc/taxi_zone_lookup.csv")
-        assert zones.read(resolve("datatalks", datatalks_url=site.url), tmp_path).sha256 == lookup.sha256
+        assert zones.read(resolve("datatalks", {"datatalks": site.url}), tmp_path).sha256 == lookup.sha256
 
 
 def test_a_web_page_is_no_lookup(folder: Path, tmp_path: Path) -> None:

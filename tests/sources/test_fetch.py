@@ -810,7 +810,7 @@ def test_not_published_says_from_when_to_when(site: Site, into: Path) -> None:
     """A 404 at every candidate is not published; the hint has the source's own first and last month."""
     site.folder.joinpath(GZIP).unlink()
     with pytest.raises(NotPublished, match="yellow/2021-01: not published") as caught:
-        fetch(sources.resolve("datatalks", datatalks_url=site.url), JANUARY, into)
+        fetch(sources.resolve("datatalks", {"datatalks": site.url}), JANUARY, into)
     assert "datatalks has yellow from 2019-01 to 2021-07" in caught.value.hint
     assert len(site.hits) == 1
     assert _left(into) == []
@@ -820,7 +820,7 @@ def test_not_published_at_the_tlc_tells_the_delay(site: Site, into: Path) -> Non
     """A 403 with a bucket's XML is the TLC's way to say it; months come about two months late."""
     site.always[PARQUET] = Fault(status=403, headers={"Content-Type": "application/xml"}, body=NO_SUCH_KEY)
     with pytest.raises(NotPublished, match="not published") as caught:
-        fetch(sources.resolve("tlc", tlc_url=site.url), JANUARY, into)
+        fetch(sources.resolve("tlc", {"tlc": site.url}), JANUARY, into)
     assert "yellow from 2009-01 on, a month about two months after its end" in caught.value.hint
 
 

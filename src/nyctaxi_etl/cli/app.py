@@ -6,7 +6,8 @@ import re
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Annotated, Any, NoReturn
+from functools import partial
+from typing import Annotated, NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -19,6 +20,7 @@ from nyctaxi_etl.core.errors import UsageError
 from nyctaxi_etl.core.partition import Color  # noqa: TC001 - Typer reads the annotations
 from nyctaxi_etl.core.report import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNWRITTEN
 from nyctaxi_etl.core.suggest import did_you_mean
+from nyctaxi_etl.settings.commands import BLOCKS_INIT, ON_MONTHS, ZONES
 
 _INTERRUPTED = "Interrupted. Finished months are in, the others are what they were; the same command goes on."
 
@@ -54,100 +56,8 @@ def _root(
     pass
 
 
-@app.command(short_help="Bring months into a warehouse.")
-def ingest(  # noqa: PLR0913 - a command's parameters are its options
-    *,
-    color: options.ColorOption = None,
-    year: options.YearOption = None,
-    months: options.MonthsOption = None,
-    source: options.SourceOption = None,
-    to: options.ToOption = None,
-    table: options.TableOption = None,
-    jobs: options.JobsOption = None,
-    force: options.ForceOption = None,
-    dry_run: options.DryRunOption = None,
-    json_: options.JsonOption = None,
-    direct: options.DirectOption = None,
-    data_dir: options.DataDirOption = None,
-    verbose: options.VerboseOption = None,
-    debug: options.DebugOption = None,
-) -> None:
-    """Bring months from a source into a warehouse; each month is wholly the old or wholly the new one.
-
-    Every option has a setting NYCTAXI_<OPTION>, in the environment or in .env.
-    """
-    do("ingest", _given(locals()))
-
-
-@app.command(short_help="Bring months into the lake.")
-def upload(  # noqa: PLR0913 - as above
-    *,
-    color: options.ColorOption = None,
-    year: options.YearOption = None,
-    months: options.MonthsOption = None,
-    source: options.SourceOption = None,
-    lake: options.LakeOption = None,
-    mode: options.ModeOption = None,
-    raw: options.RawOption = None,
-    jobs: options.JobsOption = None,
-    force: options.ForceOption = None,
-    dry_run: options.DryRunOption = None,
-    json_: options.JsonOption = None,
-    direct: options.DirectOption = None,
-    data_dir: options.DataDirOption = None,
-    verbose: options.VerboseOption = None,
-    debug: options.DebugOption = None,
-) -> None:
-    """Bring months from a source into the lake, as Parquet, with what is known of them.
-
-    Every option has a setting NYCTAXI_<OPTION>, in the environment or in .env.
-    """
-    do("upload", _given(locals()))
-
-
-@app.command(short_help="Bring months from the lake into a warehouse.")
-def warehouse(  # noqa: PLR0913 - as above
-    *,
-    color: options.ColorOption = None,
-    year: options.YearOption = None,
-    months: options.MonthsOption = None,
-    lake: options.LakeOption = None,
-    to: options.IntoOption = None,
-    table: options.TableOption = None,
-    mode: options.ModeOption = None,
-    jobs: options.JobsOption = None,
-    force: options.ForceOption = None,
-    dry_run: options.DryRunOption = None,
-    json_: options.JsonOption = None,
-    direct: options.DirectOption = None,
-    data_dir: options.DataDirOption = None,
-    verbose: options.VerboseOption = None,
-    debug: options.DebugOption = None,
-) -> None:
-    """Bring months from the lake into a warehouse; each month is wholly the old or wholly the new one.
-
-    Every option has a setting NYCTAXI_<OPTION>, in the environment or in .env.
-    """
-    do("warehouse", _given(locals()))
-
-
-@app.command(short_help="Bring the names of zones into the lake and a warehouse.")
-def zones(  # noqa: PLR0913 - as above
-    *,
-    source: options.SourceOption = None,
-    lake: options.LakeOption = None,
-    to: options.IntoOption = None,
-    dry_run: options.DryRunOption = None,
-    json_: options.JsonOption = None,
-    data_dir: options.DataDirOption = None,
-    verbose: options.VerboseOption = None,
-    debug: options.DebugOption = None,
-) -> None:
-    """Bring the lookup of zones, which trips refer to, from a source into the lake and a warehouse, as a whole.
-
-    Every option has a setting NYCTAXI_<OPTION>, in the environment or in .env.
-    """
-    with door("zones", _given(locals())) as settings:
+def _zones(given: options.Given) -> None:
+    with door(ZONES.name, given) as settings:
         from nyctaxi_etl.orchestration import connections as places
         from nyctaxi_etl.orchestration import jobs as commands
         from nyctaxi_etl.orchestration import zones as lookup
@@ -162,26 +72,14 @@ def zones(  # noqa: PLR0913 - as above
             console.say(waiting())
         with prefect_ready(settings) if by_block else nullcontext():
             report = lookup.report(job, None if settings.dry_run else lookup.load(job))
-        if settings.json_:
+        if settings.json:
             print_json(report)
         else:
             console.show_lookup(report)
 
 
-@app.command(name="blocks-init", short_help="Register Prefect blocks.")
-def blocks_init(
-    *,
-    check: options.CheckOption = None,
-    json_: options.JsonOption = None,
-    verbose: options.VerboseOption = None,
-    debug: options.DebugOption = None,
-) -> None:
-    """Register credentials from the settings as Prefect blocks; those already there are replaced.
-
-    Every option has a setting NYCTAXI_<OPTION>, in the environment or in .env.
-    """
-    given = _given(locals())
-    with door("blocks-init", given) as settings:
+def _blocks_init(given: options.Given) -> None:
+    with door(BLOCKS_INIT.name, given) as settings:
         from nyctaxi_etl.orchestration import blocks
         from nyctaxi_etl.orchestration import jobs as commands
 
@@ -192,11 +90,17 @@ def blocks_init(
             statuses = blocks.register(settings)
             statuses = blocks.check(statuses, commands.google_of(settings)) if settings.check else statuses
         code = EXIT_INCOMPLETE if any(status.is_failed for status in statuses) else EXIT_OK
-        if settings.json_:
+        if settings.json:
             print_json({"command": "blocks-init", "results": [vars(status) for status in statuses], "exit_code": code})
         else:
             console.show_blocks(statuses)
         raise typer.Exit(code)
+
+
+for _command in ON_MONTHS:
+    options.add(app, _command, partial(do, _command.name))
+options.add(app, ZONES, _zones)
+options.add(app, BLOCKS_INIT, _blocks_init)
 
 
 @app.command(short_help="Print the columns of a colour.")
@@ -241,15 +145,9 @@ def _refuse_line(error: TyperException, argv: list[str]) -> int:
     from nyctaxi_etl import settings as config
 
     context = getattr(error, "ctx", None)
-    as_json = "--json" in argv or ("--no-json" not in argv and config.manner().json_)
+    as_json = "--json" in argv or ("--no-json" not in argv and config.output_settings().json)
     program, command = (context.command_path, context.info_name) if context and context.parent else ("nyctaxi", "")
     message = error.format_message().replace("Value error, ", "")  # pydantic's, which Typer reads values with
     choice = re.search(r"'([^']*)' is not one of (.*)", message)
     meant = did_you_mean(choice[1], re.findall(r"'([^']*)'", choice[2])) if choice else ""
     return refuse(UsageError(message, f"{meant}See `{program} --help`."), command, as_json=as_json)
-
-
-def _given(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that were given, by their setting's name."""
-    given = {name: value for name, value in arguments.items() if value is not None}
-    return given | ({"color": ",".join(given["color"])} if "color" in given else {})

@@ -32,15 +32,16 @@ def door(command: str, given: dict[str, Any]) -> Iterator[Settings]:
         found = config.settings()
         for warning in config.warnings():
             console.say_note(f"Warning: {warning}")
-        yield found.model_copy(update=given)
+        yield found.overruled_by(given)
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:
-        manner = config.manner().model_copy(update=given)
-        if manner.debug:
+        output = config.output_settings()
+        output = output._replace(**{name: given[name] for name in output._fields if name in given})
+        if output.debug:
             console.say(trace_of(error))
         known = _from_setting(error, found, given) if isinstance(error, NycTaxiError) else Bug.of(error)
-        raise typer.Exit(refuse(known, command, as_json=manner.json_)) from error
+        raise typer.Exit(refuse(known, command, as_json=output.json)) from error
 
 
 @contextmanager
@@ -80,7 +81,7 @@ def _from_setting(error: NycTaxiError, found: Settings | None, given: dict[str, 
     """Name the setting where an error speaks of an option that was not given."""
     option = re.match(r"--([a-z-]+)", error.message)
     name = option[1].replace("-", "_") if option else ""
-    if found is None or name in given or name not in found.model_fields_set:
+    if found is None or name in given or name not in found.from_environment:
         return error
     rest = error.message[len(name) + len("--") :]
     return type(error)(f"NYCTAXI_{name.upper()}{rest}", error.hint)

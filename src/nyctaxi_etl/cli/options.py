@@ -1,100 +1,64 @@
-"""The options of the command line, each declared once: a command lists those that it takes.
+"""Commands as Typer wants them, made of what is declared in ``settings``.
 
-``None`` means: not given, so that the setting of the same name counts. A switch has its opposite, for those whose
-settings turn it on.
+An option that is not given is ``None``, so that the setting of its name counts. A switch has its opposite, for those
+whose settings turn it on.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from inspect import Parameter, Signature
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nyctaxi_etl.core.partition import Color, Mode
+from nyctaxi_etl.settings.declared import SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nyctaxi_etl.settings.commands import Command
+    from nyctaxi_etl.settings.declared import Setting
+
+Given = dict[str, Any]
+
+_EPILOG = "Every option has a setting NYCTAXI_<OPTION>, in the environment or in .env."
 
 
-def _colors(incomplete: str) -> list[str]:
-    return [color for color in Color if color.startswith(incomplete)]
+def add(app: typer.Typer, command: Command, run: Callable[[Given], None]) -> None:
+    """Add a command to ``app``, with its options. It calls ``run`` with those that were given, by their settings."""
+
+    def call(**options: Any) -> None:
+        run({name: _as_setting(value) for name, value in options.items() if value is not None})
+
+    # Typer reads the options from it.
+    vars(call)["__signature__"] = Signature([_parameter(SETTINGS[name], command) for name in command.options])
+    app.command(command.name, short_help=command.summary, help=f"{command.about}\n\n{_EPILOG}")(call)
 
 
-def _sources(incomplete: str) -> list[str]:
-    return [name for name in ("tlc", "datatalks", "sample") if name.startswith(incomplete)]
+def completion(choices: tuple[str, ...]) -> Callable[[str], list[str]]:
+    """Return what a shell asks for the choices that begin as a word does."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return complete
 
 
-ColorOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--color",
-        metavar="COLOR",
-        help="yellow, green, fhv or fhvhv; repeat it or put commas between.",
-        autocompletion=_colors,
-    ),
-]
-YearOption = Annotated[
-    str | None, typer.Option("--year", metavar="YEARS", help="2021, or several: 2019-2021 or 2019,2021.")
-]
-MonthsOption = Annotated[
-    str | None, typer.Option("--months", metavar="MONTHS", help="1-3 or 1,3,5-7.  [default: all twelve]")
-]
-SourceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--source",
-        metavar="SOURCE",
-        help="tlc, datatalks, sample, a folder or an http(s) base URL.  [default: tlc]",
-        autocompletion=_sources,
-    ),
-]
-ToOption = Annotated[
-    str | None,
-    typer.Option(
-        "--to",
-        metavar="WAREHOUSE",
-        help="duckdb, duckdb:///path, block:NAME or a SQLAlchemy URL without a password.  [default: duckdb]",
-    ),
-]
-IntoOption = Annotated[
-    str | None,
-    typer.Option(
-        "--to",
-        metavar="WAREHOUSE",
-        help="duckdb, duckdb:///path, bigquery, block:NAME or a SQLAlchemy URL without a password.  [default: duckdb]",
-    ),
-]
-LakeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--lake", metavar="LAKE", help="A folder, gs://bucket/prefix or block:NAME.  [default: the data folder's lake]"
-    ),
-]
-ModeOption = Annotated[
-    Mode | None,
-    typer.Option("--mode", help="Rules drop rows before the lake (etl) or in the warehouse (elt).  [default: etl]"),
-]
-RawOption = Annotated[bool | None, typer.Option("--raw/--no-raw", help="Put the published files as well.")]
-TableOption = Annotated[
-    str | None, typer.Option("--table", metavar="NAME", help="Table to load into.  [default: {color}_taxi_data]")
-]
-JobsOption = Annotated[
-    int | None, typer.Option("--jobs", metavar="N", min=1, max=64, help="Months side by side.  [default: 2]")
-]
-DataDirOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--data-dir", metavar="FOLDER", help="Folder for fetched files, rejects, lake and DuckDB file.  [default: data]"
-    ),
-]
-ForceOption = Annotated[
-    bool | None, typer.Option("--force/--no-force", help="Load again what is loaded and unchanged.")
-]
-DryRunOption = Annotated[
-    bool | None, typer.Option("--dry-run/--no-dry-run", help="Say what would be loaded; load nothing.")
-]
-JsonOption = Annotated[bool | None, typer.Option("--json/--no-json", help="One JSON object on stdout.")]
-DirectOption = Annotated[bool | None, typer.Option("--direct/--no-direct", help="Run without Prefect.")]
-VerboseOption = Annotated[
-    bool | None, typer.Option("--verbose/--no-verbose", help="A line per step, and Prefect's own log.")
-]
-DebugOption = Annotated[bool | None, typer.Option("--debug/--no-debug", help="A traceback when something fails.")]
-CheckOption = Annotated[bool | None, typer.Option("--check/--no-check", help="Open each block that was registered.")]
+def _parameter(row: Setting, command: Command) -> Parameter:
+    is_switch = row.type is bool
+    default = f"  [default: {row.default_text}]" if row.default_text and not is_switch else ""
+    option = typer.Option(
+        f"{row.option}/--no-{row.option.removeprefix('--')}" if is_switch else row.option,
+        metavar=row.metavar,
+        help=f"{row.about_for(command.name)}{default}",
+        min=row.low,
+        max=row.high,
+        autocompletion=completion(row.choices) if row.choices else None,
+    )
+    kind: Any = list[row.type] if row.repeats else row.type  # type: ignore[name-defined] # a value, not a type
+    return Parameter(row.name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
+
+
+def _as_setting(value: Any) -> Any:
+    """Return an option's value as its setting has it: one that was given several times with commas between."""
+    return ",".join(value) if isinstance(value, list) else value

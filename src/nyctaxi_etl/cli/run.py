@@ -40,7 +40,7 @@ class Request(NamedTuple):
     job: Job
 
 
-def do(command: Command, given: dict[str, Any]) -> None:
+def do(command: Any, given: dict[str, Any]) -> None:
     """Run one of the three commands on months, and end with its report."""
     with door(command, given) as settings:
         request = _request(command, settings)
@@ -161,7 +161,7 @@ def prefect_ready(settings: Settings, instead: str = "") -> Iterator[None]:
 def _finish(report: LoadReport, settings: Settings) -> NoReturn:
     for partition, trace in report.traces.items() if settings.debug else ():
         console.say(f"{partition}: {trace}")
-    if settings.json_:
+    if settings.json:
         print_json(report.as_dict())
     else:
         console.show_report(report)

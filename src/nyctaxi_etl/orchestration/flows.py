@@ -2,6 +2,7 @@
 
 # Annotations are values here: a served flow is pickled for the process of its run, and names in texts get lost.
 
+import inspect
 import logging
 from contextlib import nullcontext
 from pathlib import Path
@@ -29,7 +30,7 @@ from nyctaxi_etl.orchestration.tasks import INGEST, UPLOAD, WAREHOUSE
 from nyctaxi_etl.pipelines import ingest as pipeline
 from nyctaxi_etl.pipelines import load as warehousing
 from nyctaxi_etl.pipelines import upload as uploading
-from nyctaxi_etl.settings import settings
+from nyctaxi_etl.settings import SETTINGS, Settings, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,7 +51,7 @@ Year = Annotated[int, Field(ge=2009, le=2100)]
 Colors = Annotated[list[Color], _SOME]
 Years = Annotated[list[Year], _SOME]
 Months = Annotated[list[MonthNumber], _SOME]
-Jobs = Annotated[int, Field(ge=1, le=64)]
+Jobs = Annotated[int, Field(ge=SETTINGS["jobs"].low, le=SETTINGS["jobs"].high)]
 # Checked by Prefect's server, before it keeps a deployment's parameters.
 Address = Annotated[str, Field(json_schema_extra={"pattern": PATTERN})]
 
@@ -84,7 +85,15 @@ class _Addressed(Flow[P, R]):
         return super().serialize_parameters(parameters)
 
 
-def _addressed(function: "Callable[P, LoadReport]") -> Flow[P, LoadReport]:
+def _flow(function: "Callable[P, LoadReport]") -> Flow[P, LoadReport]:
+    """Return a function as a flow of its name, whose parameters are described as the settings of their names are.
+
+    Prefect takes the descriptions, which its UI shows, from the docstring.
+    """
+    rows = [SETTINGS[name] for name in inspect.signature(function).parameters]
+    described = (f"    {row.name}: {row.about_list or row.about_for(function.__name__)}" for row in rows)
+    summary, _, rest = (inspect.getdoc(function) or "").partition("\n\n")
+    function.__doc__ = "\n".join([summary, "", "Args:", *described, "", rest])
     return _Addressed(function, flow_run_name=_run_name, validate_parameters=True, persist_result=False)
 
 
@@ -106,104 +115,81 @@ def _span(numbers: list[int]) -> str:
     return f"{min(numbers)}-{max(numbers)}" if len(set(numbers)) > 1 else str(numbers[0])
 
 
-@_addressed
+@_flow
 def ingest(  # noqa: PLR0913 - a flow's parameters are its form in Prefect's UI
     color: Colors,
     year: Years,
     months: Months,
     *,
-    source: Address = "tlc",
-    to: Address = "duckdb",
+    source: Address = Settings.source,
+    to: Address = Settings.to,
     table: str | None = None,
-    jobs: Jobs = 2,
-    force: bool = False,
-    data_dir: Path = Path("data"),
+    jobs: Jobs = Settings.jobs,
+    force: bool = Settings.force,
+    data_dir: Path = Settings.data_dir,
 ) -> LoadReport:
     """Bring months of trips from a source into a warehouse, each atomically.
 
-    Args:
-        color: Colours to load.
-        year: Years to load.
-        months: Months of each year, 1 to 12.
-        source: tlc, datatalks, sample, a folder or an http(s) base URL.
-        to: duckdb, duckdb:///path, block:NAME or a SQLAlchemy URL without a password.
-        table: Table to load into, instead of {color}_taxi_data.
-        jobs: Months that run side by side.
-        force: Load months again that are loaded and unchanged.
-        data_dir: Folder for fetched files, rejects and the DuckDB file.
-
     Returns:
-        The load report. Raises ``IncompleteRun``, which carries it, if a month failed or is missing.
+        The load report.
+
+    Raises:
+        IncompleteRun: A month failed or is missing; it carries the report.
+        UsageError: An argument can't be.
     """
     given = {"source": source, "to": to, "table": table or "", "force": force, "data_dir": data_dir}
     return _run("ingest", _Asked(color, year, months, jobs), given)
 
 
-@_addressed
+@_flow
 def upload(  # noqa: PLR0913 - as above
     color: Colors,
     year: Years,
     months: Months,
     *,
-    source: Address = "tlc",
-    lake: Address = "",
-    mode: Mode = Mode.ETL,
-    raw: bool = False,
-    jobs: Jobs = 2,
-    force: bool = False,
-    data_dir: Path = Path("data"),
+    source: Address = Settings.source,
+    lake: Address = Settings.lake,
+    mode: Mode = Settings.mode,
+    raw: bool = Settings.raw,
+    jobs: Jobs = Settings.jobs,
+    force: bool = Settings.force,
+    data_dir: Path = Settings.data_dir,
 ) -> LoadReport:
     """Bring months of trips from a source into the lake, each atomically.
 
-    Args:
-        color: Colours to put.
-        year: Years to put.
-        months: Months of each year, 1 to 12.
-        source: tlc, datatalks, sample, a folder or an http(s) base URL.
-        lake: A folder, gs://bucket/prefix or block:NAME, instead of the data folder's lake.
-        mode: etl puts rows that the rules keep, elt every row that can be parsed.
-        raw: Put the published files as well.
-        jobs: Months that run side by side.
-        force: Put months again that are there and unchanged.
-        data_dir: Folder for fetched files and the lake.
-
     Returns:
-        The load report. Raises ``IncompleteRun``, which carries it, if a month failed or is missing.
+        The load report.
+
+    Raises:
+        IncompleteRun: A month failed or is missing; it carries the report.
+        UsageError: An argument can't be.
     """
     given = {"source": source, "lake": lake, "mode": mode, "raw": raw, "force": force, "data_dir": data_dir}
     return _run("upload", _Asked(color, year, months, jobs), given)
 
 
-@_addressed
+@_flow
 def warehouse(  # noqa: PLR0913 - as above
     color: Colors,
     year: Years,
     months: Months,
     *,
-    lake: Address = "",
-    to: Address = "duckdb",
+    lake: Address = Settings.lake,
+    to: Address = Settings.to,
     table: str | None = None,
-    mode: Mode = Mode.ETL,
-    jobs: Jobs = 2,
-    force: bool = False,
-    data_dir: Path = Path("data"),
+    mode: Mode = Settings.mode,
+    jobs: Jobs = Settings.jobs,
+    force: bool = Settings.force,
+    data_dir: Path = Settings.data_dir,
 ) -> LoadReport:
     """Bring months of trips from the lake into a warehouse, each atomically.
 
-    Args:
-        color: Colours to load.
-        year: Years to load.
-        months: Months of each year, 1 to 12.
-        lake: A folder, gs://bucket/prefix or block:NAME, instead of the data folder's lake.
-        to: duckdb, duckdb:///path, bigquery, block:NAME or a SQLAlchemy URL without a password.
-        table: Table to load into, instead of {color}_taxi_data.
-        mode: etl loads what the rules keep, elt every row, to apply the rules in the warehouse.
-        jobs: Months that run side by side.
-        force: Load months again that are loaded and unchanged.
-        data_dir: Folder of the lake and the DuckDB file.
-
     Returns:
-        The load report. Raises ``IncompleteRun``, which carries it, if a month failed or is missing.
+        The load report.
+
+    Raises:
+        IncompleteRun: A month failed or is missing; it carries the report.
+        UsageError: An argument can't be.
     """
     given = {"lake": lake, "to": to, "table": table or "", "mode": mode, "force": force, "data_dir": data_dir}
     return _run("warehouse", _Asked(color, year, months, jobs), given)
@@ -214,7 +200,7 @@ def _run(command: "Command", asked: _Asked, given: dict[str, Any]) -> LoadReport
     logging.getLogger(_RUN_LOGS).addFilter(_without_traceback)
     record_run(UUID(str(runtime.flow_run.id)))
     try:
-        job = job_of(command, settings().model_copy(update=given), str(runtime.flow_run.id))
+        job = job_of(command, settings().overruled_by(given), str(runtime.flow_run.id))
         partitions = _plan(job, asked)
         month = _month(command, job, partitions)
         _tag(command, job, partitions)

@@ -44,10 +44,7 @@ def job_of(command: Command, settings: Settings, run_id: str) -> Job:
         refuse_secret(f"--{option}", getattr(settings, option))
     data_dir = folder_of(str(settings.data_dir), "--data-dir")
     lake = "" if command == "ingest" else _lake(settings.lake, data_dir)
-    if command == "warehouse":
-        source = Source("lake", lake, ())
-    else:
-        source = resolve(settings.source, settings.tlc_url, settings.datatalks_url)
+    source = Source("lake", lake, ()) if command == "warehouse" else resolve(settings.source, settings.source_urls)
     return Job(
         source=source,
         to="" if command == "upload" else _warehouse(command, settings.to, lake),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -18,11 +18,8 @@ if TYPE_CHECKING:
 
     from nyctaxi_etl.core.partition import Partition
 
-TLC_URL = "https://d37ci6vzurychx.cloudfront.net"
-DATATALKS_URL = "https://github.com/DataTalksClub/nyc-tlc-data/releases/download"
-
 SAMPLE = "sample"
-_NAMES = frozenset({"tlc", "datatalks", SAMPLE, "folder"})
+_FOLDER = "folder"
 
 _TLC_KEYS = ("trip-data/{stem}.parquet",)
 _DATATALKS_KEYS = ("{color}/{stem}.csv.gz",)
@@ -41,13 +38,19 @@ class Source:
 
     ``base`` is a URL or a folder, empty for the generated sample; ``keys`` are tried below it in order.
     ``published`` tells the first and last month of a colour where the source's differ from the TLC's; a last month
-    of ``None`` is not known.
+    of ``None`` is not known. ``about`` says what is published there.
     """
 
     name: str
     base: str
     keys: tuple[str, ...]
     published: Mapping[Color, tuple[Month, Month | None]] = field(default_factory=dict)
+    about: str = ""
+
+    @property
+    def url_setting(self) -> str:
+        """The setting of a named source's base URL."""
+        return f"{self.name}_url"
 
     @property
     def is_remote(self) -> bool:
@@ -59,24 +62,54 @@ class Source:
         return tuple(key.format(stem=partition.stem, color=partition.color) for key in self.keys)
 
 
-def resolve(text: str, tlc_url: str = TLC_URL, datatalks_url: str = DATATALKS_URL) -> Source:
-    """Return the source that ``--source`` names: ``tlc``, ``datatalks``, ``sample``, a folder or an http(s) base URL.
+# Every source that has a name. Each with a base URL has a setting for another one: ``Source.url_setting``.
+SOURCES: Mapping[str, Source] = {
+    source.name: source
+    for source in (
+        Source(
+            "tlc",
+            "https://d37ci6vzurychx.cloudfront.net",
+            _TLC_KEYS,
+            about="the TLC's own site: Parquet, all colours, yellow since 2009-01, about two months behind",
+        ),
+        Source(
+            "datatalks",
+            "https://github.com/DataTalksClub/nyc-tlc-data/releases/download",
+            _DATATALKS_KEYS,
+            {Color.YELLOW: _COURSE, Color.GREEN: _COURSE, Color.FHV: (_COURSE[0], None)},
+            about="the CSV copies of DataTalksClub's course: yellow and green 2019-01 to 2021-07, fhv from 2019-01",
+        ),
+        Source(
+            SAMPLE,
+            "",
+            (),
+            about="generated on your machine, NYCTAXI_SAMPLE_ROWS rows a month; made up, never real",
+        ),
+    )
+}
+# What a user may name: for help and hints.
+NAMES = ", ".join(SOURCES)
 
-    Raises ``UsageError`` for a folder that isn't there and a URL that holds a password or a query.
+
+def resolve(text: str, urls: Mapping[str, str] | None = None) -> Source:
+    """Return the source that ``--source`` names: one of ``SOURCES``, a folder or an http(s) base URL.
+
+    ``urls`` has other base URLs for sources, by their names. Raises ``UsageError`` for a folder that isn't there and a
+    URL that holds a password or a query.
     """
-    if text == SAMPLE:
-        return Source(SAMPLE, "", ())
-    if text == "tlc":
-        return Source("tlc", _base_url(tlc_url, "NYCTAXI_TLC_URL"), _TLC_KEYS)
-    if text == "datatalks":
-        course = {Color.YELLOW: _COURSE, Color.GREEN: _COURSE, Color.FHV: (_COURSE[0], None)}
-        return Source("datatalks", _base_url(datatalks_url, "NYCTAXI_DATATALKS_URL"), _DATATALKS_KEYS, course)
+    source = SOURCES.get(text)
+    if source and source.base:
+        url = (urls or {}).get(source.name, source.base)
+        return replace(source, base=_base_url(url, f"NYCTAXI_{source.url_setting.upper()}"))
+    if source:
+        return source
     if "://" in text:
         url = _base_url(text, "--source")
         host = urlsplit(url).netloc
         # A host may be called as a source is: the ledger must tell the two apart.
-        return Source(url if host in _NAMES else host, url, (*_TLC_KEYS, *_DATATALKS_KEYS, *_FOLDER_KEYS[:3]))
-    return Source("folder", str(_folder(text)), _FOLDER_KEYS)
+        is_taken = host in SOURCES or host == _FOLDER
+        return Source(url if is_taken else host, url, (*_TLC_KEYS, *_DATATALKS_KEYS, *_FOLDER_KEYS[:3]))
+    return Source(_FOLDER, str(_folder(text)), _FOLDER_KEYS)
 
 
 def _base_url(text: str, name: str) -> str:
@@ -91,7 +124,7 @@ def _base_url(text: str, name: str) -> str:
         is_one = False
     if not is_one:
         message = f"{name} {scheme[:8]}://...: not an http or https address."
-        hint = "Name tlc, datatalks, sample, a folder or an http(s) base URL."
+        hint = f"Name {NAMES}, a folder or an http(s) base URL."
         raise UsageError(message, hint if name.startswith("--") else "Write it as https://host or https://host/folder.")
     if parts.query or parts.fragment:
         message = f"{name} {parts.scheme}://{parts.netloc}{parts.path}?...: a base address can't have a query."
@@ -114,6 +147,6 @@ def _folder(text: str) -> Path:
     folder = folder_of(text, "--source")
     if not folder.is_dir():
         message = f"--source {text}: there is no such folder."
-        names = "Name tlc, datatalks, sample, an existing folder or an http(s) base URL."
-        raise UsageError(message, f"{did_you_mean(text, ('tlc', 'datatalks', 'sample'))}{names}")
+        names = f"Name {NAMES}, an existing folder or an http(s) base URL."
+        raise UsageError(message, f"{did_you_mean(text, SOURCES)}{names}")
     return folder_of(str(folder.resolve()), "--source")

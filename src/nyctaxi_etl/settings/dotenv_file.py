@@ -15,24 +15,24 @@ _NEXT_SETTING = re.compile(r"[\r\n]\s*(?:export\s+)?\w+=")
 _QUOTE = "put it into single quotes, with a backslash before a single quote and before a backslash in it"
 
 
-class Reading(NamedTuple):
-    """What becomes of a setting in ``.env``: it is ``lost``, or read otherwise than written. Never its value."""
+class Misreading(NamedTuple):
+    """What becomes of a setting in ``.env``: it ``is_lost``, or read otherwise than written. Never its value."""
 
     name: str
     line: int
-    lost: bool
+    is_lost: bool
     what: str
 
     def __str__(self) -> str:
         return f"{self.name} in .env, line {self.line}: {self.what}."
 
 
-def readings(text: str, names: Collection[str]) -> tuple[Reading, ...]:
+def misreadings(text: str, names: Collection[str]) -> tuple[Misreading, ...]:
     """Return where the settings ``names``, in upper case, are read otherwise than they stand in ``text``."""
-    return tuple(_readings(text, names))
+    return tuple(_misreadings(text, names))
 
 
-def _readings(text: str, names: Collection[str]) -> Iterator[Reading]:
+def _misreadings(text: str, names: Collection[str]) -> Iterator[Misreading]:
     from dotenv.parser import parse_stream
 
     for binding in parse_stream(io.StringIO(text)):
@@ -42,7 +42,7 @@ def _readings(text: str, names: Collection[str]) -> Iterator[Reading]:
         line = binding.original.line + binding.original.string[: written.start("name")].count("\n")
         what = _LOST if binding.error else _difference(written["value"].rstrip("\r\n"), binding.value or "")
         if what:
-            yield Reading(name, line, binding.error, what)
+            yield Misreading(name, line, binding.error, what)
 
 
 _LOST = f"it can't be read, because a quotation mark is not closed or something follows it; {_QUOTE}"
