@@ -97,7 +97,7 @@ def test_a_lock_alone_is_removed(tmp_path: Path) -> None:
 
 def test_where_nothing_can_be_locked_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system without locks: the name is given all the same, and a sweep touches nothing that is young."""
-    monkeypatch.setattr("nyctaxi_etl.core.claims._lock_of", lambda path: path.parent / "no folder" / path.name)
+    monkeypatch.setattr("nyctaxi_etl.core.claims.lock_path", lambda path: path.parent / "no folder" / path.name)
     with claimed(tmp_path) as path:
         path.mkdir()
         sweep(tmp_path)

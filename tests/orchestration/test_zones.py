@@ -1,17 +1,14 @@
-"""The zone lookup: every source's, whole or not at all, the same rows in the lake and in each warehouse."""
+"""The zone lookup is brought: the same rows in the lake and in each warehouse, however often."""
 
 from __future__ import annotations
 
-import shutil
-from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from nyctaxi_etl.core.errors import Blocked, CorruptFile, NotPublished, NycTaxiError, SchemaDrift, WarehouseError
+from nyctaxi_etl.core.errors import WarehouseError
 from nyctaxi_etl.orchestration import zones
 from nyctaxi_etl.pipelines.ingest import Google, Job
 from nyctaxi_etl.schema.datasets import ZONES, ZONES_TABLE
@@ -21,24 +18,19 @@ from nyctaxi_etl.warehouses.lookup import replace_lookup
 from support.bigquery_proxy import PROJECT
 from support.command import nyctaxi
 from support.places import PLACES
-from support.web import serving
+from support.zones import HEADER, JFK, OUTSIDE, official_lookup, written_lookup
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.google import Cloud
     from support.places import Place
-
-OFFICIAL = Path(str(resources.files("nyctaxi_etl").joinpath("taxi_zone_lookup.csv")))
-HEADER = "LocationID,Borough,Zone,service_zone\n"
-JFK = (132, "Queens", "JFK Airport", "Airports")
-OUTSIDE = (265, "N/A", "Outside of NYC", "N/A")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A source's folder with the official lookup where the TLC has it."""
-    (tmp_path / "source" / "misc").mkdir(parents=True)
-    shutil.copy(OFFICIAL, tmp_path / "source" / "misc")
-    return tmp_path / "source"
+    return official_lookup(tmp_path)
 
 
 @pytest.fixture(params=PLACES)
@@ -51,82 +43,6 @@ def place(request: pytest.FixtureRequest) -> Place:
 def job(tmp_path: Path, source: str, to: str = "duckdb", lake: str = "", google: Google | None = None) -> Job:
     """Return the job of bringing the lookup from there to there."""
     return Job(resolve(source), to, tmp_path / "data", "run", lake=lake, google=google or Google())
-
-
-def written(tmp_path: Path, text: str) -> Path:
-    """Return a folder with this as its lookup."""
-    made = tmp_path / "written"
-    made.mkdir(exist_ok=True)
-    (made / "taxi_zone_lookup.csv").write_text(text)
-    return made
-
-
-# -- reading
-
-
-@pytest.mark.parametrize("source", ["sample", "folder"])
-def test_the_official_zones(source: str, folder: Path, tmp_path: Path) -> None:
-    """All 265 are there, typed as declared, and N/A is a text."""
-    rows = zones.read(resolve(str(folder) if source == "folder" else source), tmp_path).rows
-    assert rows.num_rows == 265
-    assert rows.schema.names == [column.name for column in ZONES]
-    assert rows.schema.types == ["int16", "string", "string", "string"]
-    found = {row["location_id"]: tuple(row.values()) for row in rows.to_pylist()}
-    assert (found[132], found[265], found[264][1]) == (JFK, OUTSIDE, "Unknown")
-    assert set(found) == set(range(1, 266))
-    assert sum(column.null_count for column in rows.columns) == 0
-
-
-def test_a_folder_may_hold_it_itself(tmp_path: Path) -> None:
-    """Without ``misc`` the folder itself is looked in; names are matched as those of trips are."""
-    made = written(tmp_path, "\ufeffservice_zone,ZONE,borough,Location ID\nBoro Zone,Here,Queens,7\n")
-    lookup = zones.read(resolve(str(made)), tmp_path)
-    assert lookup.rows.to_pylist() == [
-        {"location_id": 7, "borough": "Queens", "zone": "Here", "service_zone": "Boro Zone"}
-    ]
-    assert lookup.url == (made / "taxi_zone_lookup.csv").as_posix()
-
-
-def test_a_site_has_it(folder: Path, tmp_path: Path) -> None:
-    """It is fetched from ``misc`` of any base URL."""
-    with serving(folder) as site:
-        lookup = zones.read(resolve("tlc", {"tlc": site.url}), tmp_path)
-        assert (lookup.rows.num_rows, lookup.url) == (265, f"{site.url}/misc/taxi_zone_lookup.csv")
-        assert zones.read(resolve("datatalks", {"datatalks": site.url}), tmp_path).sha256 == lookup.sha256
-
-
-def test_a_web_page_is_no_lookup(folder: Path, tmp_path: Path) -> None:
-    """A page that comes instead of the file is called one, whatever it says that it is."""
-    (folder / "misc" / "taxi_zone_lookup.csv").write_text("<!DOCTYPE html><html>Log in</html>")
-    with serving(folder) as site, pytest.raises(Blocked, match="with a web page"):
-        zones.read(resolve(site.url), tmp_path)
-
-
-def test_what_is_not_there(tmp_path: Path) -> None:
-    """A source without the file is said to have none."""
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(NotPublished, match="not in the folder"):
-        zones.read(resolve(str(tmp_path / "empty")), tmp_path)
-    with serving(tmp_path / "empty") as site, pytest.raises(NotPublished, match="not published at"):
-        zones.read(resolve(site.url), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("text", "kind", "says"),
-    [
-        ("", CorruptFile, "can't be read"),
-        (HEADER, CorruptFile, "not one for each row"),
-        (f"{HEADER}1,a,b,c\n1,a,b,c\n", CorruptFile, "not one for each row"),
-        (f"{HEADER}x,a,b,c\n", CorruptFile, "can't be read"),
-        (f"{HEADER}70000,a,b,c\n", CorruptFile, "can't be read"),
-        (f"{HEADER}1,a,b\n", CorruptFile, "can't be read"),
-        ("id,Borough,Zone\n1,a,b\n", SchemaDrift, "no column for location_id, service_zone"),
-    ],
-)
-def test_what_is_no_lookup(text: str, kind: type[NycTaxiError], says: str, tmp_path: Path) -> None:
-    """Another file is refused, with what is wrong with it."""
-    with pytest.raises(kind, match=says):
-        zones.read(resolve(str(written(tmp_path, text))), tmp_path)
 
 
 # -- loading
@@ -148,7 +64,7 @@ def test_the_new_replaces_the_old(place: Place, folder: Path, tmp_path: Path) ->
     """What a later file no longer has is gone; views of the table stay."""
     zones.load(job(tmp_path, str(folder), place.address))
     place.by_hand(f"CREATE VIEW mine AS SELECT zone FROM {ZONES_TABLE}")
-    zones.load(job(tmp_path, str(written(tmp_path, f'{HEADER}1,N/A,It\'s "new",c\n')), place.address))
+    zones.load(job(tmp_path, str(written_lookup(tmp_path, f'{HEADER}1,N/A,It\'s "new",c\n')), place.address))
     assert [tuple(row) for row in place.query("SELECT zone FROM mine")] == [('It\'s "new"',)]
 
 
@@ -170,7 +86,7 @@ def test_google(google: Cloud, folder: Path, tmp_path: Path) -> None:
     zones.load(job(tmp_path, str(folder), "bigquery", lake, asked))
     rows = pq.read_table(google.root / google.bucket / "nyc" / zones.KEY)
     assert rows.num_rows == 265
-    odd = written(tmp_path, f'{HEADER}1,N/A,It\'s a \\ ""new"" Zoné,c\n')
+    odd = written_lookup(tmp_path, f'{HEADER}1,N/A,It\'s a \\ ""new"" Zoné,c\n')
     zones.load(job(tmp_path, str(odd), "bigquery", lake, asked))
     assert google.query(f"SELECT * FROM {ZONES_TABLE}") == [(1, "N/A", 'It\'s a \\ ""new"" Zoné', "c")]
     with BigQuery(bigquery_client(PROJECT, google.bigquery), google.dataset) as warehouse:

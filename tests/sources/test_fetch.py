@@ -16,7 +16,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -33,12 +33,13 @@ from nyctaxi_etl.core.errors import Blocked, CorruptFile, NotPublished, NycTaxiE
 from nyctaxi_etl.core.partition import Color, Month, Partition
 from nyctaxi_etl.core.progress import Event, listening
 from nyctaxi_etl.core.retry import LONGEST_WAIT_SECONDS, Pauses, may_pass
-from nyctaxi_etl.orchestration import zones
-from nyctaxi_etl.sources import download
+from nyctaxi_etl.sources import connection, partial
 from nyctaxi_etl.sources import fetch as extract
 from nyctaxi_etl.sources import registry as sources
-from nyctaxi_etl.sources.download import ATTEMPTS, Want
-from nyctaxi_etl.sources.fetch import discard, fetch
+from nyctaxi_etl.sources.cache import discard
+from nyctaxi_etl.sources.download import ATTEMPTS
+from nyctaxi_etl.sources.fetch import fetch
+from nyctaxi_etl.sources.request import DownloadRequest
 from support.web import NO_SUCH_KEY, PAGE, Fault, Site, serving
 
 if TYPE_CHECKING:
@@ -386,7 +387,7 @@ def test_a_rest_shorter_than_its_range_is_asked_for_again(site: Site, into: Path
 
 def test_a_server_that_falls_silent(site: Site, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence is a break like any other: the rest is asked for again, and at last it is Transient."""
-    monkeypatch.setattr(download, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "READ_SECONDS", 0.3)
     site.once[PARQUET] = [Fault(cut=HALF, hold=threading.Event())]
     fetch(_source(site, PARQUET), JANUARY, into)
     assert site.statuses == [200, 206]
@@ -510,7 +511,7 @@ def test_a_body_without_an_end_is_corrupt(
     site: Site, into: Path, without: frozenset[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is taken beyond the ceiling, nothing is kept, and it is not asked for again."""
-    monkeypatch.setattr(extract, "Want", partial(Want, ceiling=3_000_000))
+    monkeypatch.setattr(extract, "DownloadRequest", lambda *given: replace(DownloadRequest(*given), ceiling=3_000_000))
     headers = {} if without else {"Content-Length": "4000000"}
     site.always[CSV] = Fault(endless=True, headers=headers, without=without)
     with pytest.raises(CorruptFile, match="larger than 3,000,000 bytes"):
@@ -546,7 +547,7 @@ def test_a_body_without_an_end_leaves_room(site: Site, into: Path, monkeypatch: 
     site.always[CSV] = Fault(endless=True, without=frozenset({"Content-Length"}))
     with pytest.raises(NycTaxiError, match="no room for more of it"):
         fetch(_source(site, CSV), JANUARY, into)
-    monkeypatch.setattr(download, "LARGEST_MONTH_BYTES", 1_000_000)
+    monkeypatch.setattr(partial, "LARGEST_MONTH_BYTES", 1_000_000)
     with pytest.raises(CorruptFile, match="more than any month has"):
         fetch(_source(site, CSV), JANUARY, into)
     assert _left(into) == []
@@ -557,16 +558,15 @@ def _with_room(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
 
     def usage(folder: Path) -> object:
         taken = sum(path.stat().st_size for path in folder.rglob("*.part"))
-        return SimpleNamespace(free=download.RESERVE_BYTES + room - taken)
+        return SimpleNamespace(free=partial.RESERVE_BYTES + room - taken)
 
-    monkeypatch.setattr(download, "ROOM_BYTES", 500_000)
+    monkeypatch.setattr(partial, "ROOM_BYTES", 500_000)
     monkeypatch.setattr(shutil, "disk_usage", usage)
 
 
-def test_a_lookup_has_a_ceiling_of_its_own() -> None:
-    """A month 64 times the largest one ever, the lookup of zones 64 times the published one."""
-    assert Want.ceiling == 64 * 583_000_000
-    assert zones._CEILING_BYTES == 64 * zones.FILE_BYTES
+def test_a_month_has_a_ceiling() -> None:
+    """It is 64 times the largest month ever."""
+    assert DownloadRequest.ceiling == 64 * 583_000_000
 
 
 # --- what makes no sense ---------------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ import pytest
 
 from nyctaxi_etl.core.errors import WarehouseError
 from nyctaxi_etl.core.progress import Event, listening
-from nyctaxi_etl.orchestration.zones import read
 from nyctaxi_etl.schema.datasets import ZONES, ZONES_TABLE
 from nyctaxi_etl.sources.registry import resolve
+from nyctaxi_etl.sources.zones import read_zones
 from nyctaxi_etl.warehouses.base import open_warehouse
 from nyctaxi_etl.warehouses.lookup import MARK, replace_lookup
 from support.months import TRIPS, stage_rows, trips
@@ -80,7 +80,7 @@ def test_text_is_text_in_any_encoding(
 @pytest.mark.parametrize("keyed", [True, False])
 def test_a_publication_of_all_tables(postgres: PostgresServer, tmp_path: Path, *, keyed: bool) -> None:
     """Months and zones can be replaced; a lookup without a key, of an earlier version, is told, and not as passing."""
-    zones = read(resolve("sample"), tmp_path).rows
+    zones = read_zones(resolve("sample"), tmp_path).rows
     if not keyed:
         columns = ", ".join(f"{column.name} {column.types.postgres}" for column in ZONES)
         ask(postgres, f"CREATE TABLE {ZONES_TABLE} ({columns})")

@@ -1,7 +1,7 @@
 """Files and folders that a living process works on, told from those that a dead one has left.
 
-Beside each is a lock, ``.{name}.lock``, which the system itself gives back when its holder dies, however that dies. The
-name says where the holder runs: a folder may be shared by machines that don't see each other's locks.
+Beside each is a lock (``core.locks``). The name says where the holder runs: a folder may be shared by machines that
+don't see each other's locks.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import glob
 import secrets
 import shutil
 import socket
-import sqlite3
 import time
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from nyctaxi_etl.core.locks import LOCK, Attempt, lock_path, try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # What another machine has left, or has no lock, is removed when it is so old.
 _STALE_SECONDS = 24 * 3600
-_LOCK = ".lock"
 # The same for all containers on a machine, whatever their host's name is; locks reach as far.
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -32,12 +32,12 @@ def claimed(parent: Path, prefix: str = "", suffix: str = "") -> Iterator[Path]:
 
     What is there in the end is removed.
     """
-    host, boot = _here()
+    host, boot = _machine_names()
     while True:
         path = parent / f"{prefix}{host}~{boot}~{secrets.token_hex(6)}{suffix}"
-        lock = _lock_of(path)
-        with _locked(lock) as is_held:
-            if is_held is False or (is_held and not lock.exists()):
+        lock = lock_path(path)
+        with try_lock(lock) as attempt:
+            if attempt is Attempt.BUSY or (attempt is Attempt.LOCKED and not lock.exists()):
                 continue  # a sweep was quicker
             try:
                 yield path
@@ -53,9 +53,9 @@ def sweep(parent: Path, prefix: str = "", suffix: str = "") -> None:
         _remove(path)
     for name in _names(parent, prefix, suffix):
         path = parent / name
-        if not _is_ours(path, prefix, suffix) and (_is_stale(path) or _is_stale(_lock_of(path))):
+        if not _is_ours(path, prefix, suffix) and (_is_stale(path) or _is_stale(lock_path(path))):
             _remove(path)
-            _lock_of(path).unlink(missing_ok=True)
+            lock_path(path).unlink(missing_ok=True)
 
 
 def abandoned(parent: Path, prefix: str = "", suffix: str = "") -> Iterator[Path]:
@@ -63,54 +63,31 @@ def abandoned(parent: Path, prefix: str = "", suffix: str = "") -> Iterator[Path
     for name in _names(parent, prefix, suffix):
         path = parent / name
         if _is_ours(path, prefix, suffix):
-            with _locked(_lock_of(path)) as is_held:
-                if is_held:
+            with try_lock(lock_path(path)) as attempt:
+                if attempt is Attempt.LOCKED:
                     yield path
                     if not path.exists():
-                        _lock_of(path).unlink(missing_ok=True)
+                        lock_path(path).unlink(missing_ok=True)
 
 
 def _names(parent: Path, prefix: str, suffix: str) -> set[str]:
     pattern = f"{glob.escape(prefix)}*{glob.escape(suffix)}"
-    locked = {lock.name[1 : -len(_LOCK)] for lock in parent.glob(f".{pattern}{_LOCK}")}
+    locked = {lock.name[1 : -len(LOCK)] for lock in parent.glob(f".{pattern}{LOCK}")}
     return locked | {path.name for path in parent.glob(pattern) if not path.name.startswith(".")}
 
 
 def _is_ours(path: Path, prefix: str, suffix: str) -> bool:
     """Tell whether this machine made it, and its lock tells the rest."""
     names = path.name.removeprefix(prefix).removesuffix(suffix).rpartition(".")[2].split("~")
-    return bool(set(names) & set(_here())) and _lock_of(path).exists()
+    return bool(set(names) & set(_machine_names())) and lock_path(path).exists()
 
 
-def _here() -> tuple[str, str]:
+def _machine_names() -> tuple[str, str]:
     """Return two names of this machine, each of which may be another's as well."""
     boot = ""
     with suppress(OSError):
         boot = _BOOT.read_text(encoding="ascii")[:8]
     return "".join(letter for letter in socket.gethostname() if letter.isalnum()) or "host", boot or "boot"
-
-
-def _lock_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}{_LOCK}")
-
-
-@contextmanager
-def _locked(lock: Path) -> Iterator[bool | None]:
-    """Lock the file, made if need be, for this process; False: it is locked, None: there are no locks here.
-
-    The lock is an SQLite transaction, which works the same on every system and between threads.
-    """
-    with ExitStack() as stack:
-        is_held: bool | None = True
-        try:
-            database = stack.enter_context(
-                closing(sqlite3.connect(lock, timeout=0, isolation_level=None, check_same_thread=False))
-            )
-            database.execute("PRAGMA journal_mode=MEMORY")  # no journal file: nothing is ever written
-            database.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            is_held = False if error.sqlite_errorcode == sqlite3.SQLITE_BUSY else None
-        yield is_held
 
 
 def _is_stale(path: Path) -> bool:

@@ -15,8 +15,13 @@ LONGEST_BYTES = 64 << 10
 _LARGEST = 1 << 63
 
 
-def read_side(path: Path, fields: Mapping[str, Callable[[Any], bool]]) -> dict[str, Any]:
-    """Return the declared fields of the side file at ``path``; none if it isn't there, or damaged in any way.
+def side_file(path: Path, *, hidden: bool = False) -> Path:
+    """Return the side file of ``path``: ``{name}.json`` beside it, or ``.{name}.json``."""
+    return path.with_name(f"{'.' if hidden else ''}{path.name}.json")
+
+
+def read_side_file(path: Path, fields: Mapping[str, Callable[[Any], bool]]) -> dict[str, Any]:
+    """Return the declared fields of the side file at ``path``; an empty dictionary if it is absent or damaged.
 
     ``fields`` tells of each field which values it can have. What a damaged side file stood beside is brought anew.
     """

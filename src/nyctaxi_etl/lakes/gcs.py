@@ -25,7 +25,7 @@ from nyctaxi_etl.lakes.gcs_refusals import (
     unreadable,
 )
 from nyctaxi_etl.lakes.gcs_streams import Opened, Told
-from nyctaxi_etl.lakes.gcs_upload import CONNECT_SECONDS, READ_SECONDS, Parcel, checksum, send, trying
+from nyctaxi_etl.lakes.gcs_upload import CONNECT_SECONDS, READ_SECONDS, Parcel, checksum, send, with_retries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -169,7 +169,7 @@ class GcsLake:
 
         from google.api_core.exceptions import NotFound
 
-        trying(delete)
+        with_retries(delete)
 
     def _blob(self, key: str, generation: int | None = None) -> Blob:
         return self._bucket.blob(f"{self.prefix}/{key}".lstrip("/"), generation=generation)
@@ -184,7 +184,7 @@ class GcsLake:
                     raise
                 return None
 
-        return trying(look, subject, step)
+        return with_retries(look, subject, step)
 
     def _found(self, key: str) -> _Found:
         blob = self._blob(key)
@@ -214,7 +214,7 @@ class GcsLake:
                 raise Transient(message, AGAIN)
             return url
 
-        url = trying(begin, parcel.subject, "put")
+        url = with_retries(begin, parcel.subject, "put")
         with requests.Session() as http:
             stored = send(http, url, parcel, self._chunk_bytes)
         if stored != (parcel.size, parcel.crc32c):
@@ -244,7 +244,7 @@ class GcsLake:
 
         try:
             while into.done < found.size:
-                trying(fetch, into.subject, "get")
+                with_retries(fetch, into.subject, "get")
         except MissingError:  # the very generation: asking for it again would never help
             raise self._replaced(key) from None
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from nyctaxi_etl.core import retry as retrying
+from nyctaxi_etl.core import retry
 from nyctaxi_etl.core.errors import Transient
 from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.lakes.gcs_refusals import AGAIN, SessionGoneError, broken, explanation, refusal, unreadable
@@ -98,14 +98,14 @@ def send(http: Session, url: str, parcel: Parcel, chunk_bytes: int) -> Stored:
     return stored
 
 
-def trying(work: Callable[[int], Result], subject: str = "", step: str = "") -> Result:
+def with_retries(work: Callable[[int], Result], subject: str = "", step: str = "") -> Result:
     """Return ``work(attempt)``, tried again with growing pauses while it raises ``Transient``, and say so meanwhile."""
 
     def say(note: str) -> None:
         if subject:
             tell(Event(subject, step, unit="bytes", note=note))
 
-    return retrying.trying(work, ATTEMPTS, LONGEST_PAUSE_SECONDS, say)
+    return retry.with_retries(work, ATTEMPTS, LONGEST_PAUSE_SECONDS, say)
 
 
 def _further(http: Session, url: str, parcel: Parcel, start: int, chunk_bytes: int) -> int | Stored:
@@ -124,7 +124,7 @@ def _further(http: Session, url: str, parcel: Parcel, start: int, chunk_bytes: i
             raise Transient(message, AGAIN)
         return stored
 
-    return trying(attempt, parcel.subject, "put")
+    return with_retries(attempt, parcel.subject, "put")
 
 
 def _ask(http: Session, url: str, parcel: Parcel, about: str, body: bytes | _Slice) -> int | Stored:

@@ -12,7 +12,7 @@ from nyctaxi_etl.core.claims import claimed, sweep
 from nyctaxi_etl.core.disk import disk_errors_as
 from nyctaxi_etl.core.errors import CorruptFile, LakeError, NotPublished
 from nyctaxi_etl.core.progress import Event, tell
-from nyctaxi_etl.core.side_files import is_count, is_texts, read_side
+from nyctaxi_etl.core.side_files import is_count, is_texts, read_side_file, side_file
 from nyctaxi_etl.lakes.base import DISK_HINT
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ class LocalLake:
                 part.replace(target)
                 # The side file after the object: if this is not reached, the old one no longer counts.
                 if side_part.exists():
-                    side_part.replace(_side(target))
+                    side_part.replace(side_file(target, hidden=True))
                 else:
-                    _side(target).unlink(missing_ok=True)
+                    side_file(target, hidden=True).unlink(missing_ok=True)
         tell(Event(subject, "put", total, total, "bytes"))
 
     def get(self, key: str, into: Path, subject: str) -> Path:  # noqa: ARG002 - a bucket needs them
@@ -86,7 +86,7 @@ class LocalLake:
         path = self._path(key)
         with disk_errors_as(LakeError, path, DISK_HINT):
             path.unlink(missing_ok=True)
-            _side(path).unlink(missing_ok=True)
+            side_file(path, hidden=True).unlink(missing_ok=True)
 
     def uri(self, key: str) -> str:
         """Return the file's path."""
@@ -94,10 +94,6 @@ class LocalLake:
 
     def _path(self, key: str) -> Path:
         return self.folder / key
-
-
-def _side(path: Path) -> Path:
-    return path.with_name(f".{path.name}.json")
 
 
 def _carried(path: Path) -> dict[str, str]:
@@ -114,7 +110,7 @@ def _carried(path: Path) -> dict[str, str]:
 
 def _noted(path: Path) -> dict[str, str]:
     """Return the facts in the side file if it is of this very file."""
-    note = read_side(_side(path), _FIELDS)
+    note = read_side_file(side_file(path, hidden=True), _FIELDS)
     found = path.stat()
     is_of_it = (note.get("bytes"), note.get("mtime_ns")) == (found.st_size, found.st_mtime_ns)
     return note["facts"] if is_of_it else {}

@@ -117,7 +117,7 @@ def extract(job: Job, partition: Partition) -> RawFile:
 
 def transform(job: Job, raw: RawFile, folder: Path) -> Staged:
     """Conform and clean the file into ``folder``: see ``staging.stage``. A damaged fetched copy is discarded."""
-    from nyctaxi_etl.sources.fetch import discard
+    from nyctaxi_etl.sources.cache import discard
     from nyctaxi_etl.transform.stream import Limits, stage
 
     limits = Limits(job.max_unparsable, job.max_outside_month)
@@ -143,7 +143,7 @@ def transform_live(job: Job, raw: RawFile, folder: Path) -> Stage:
 
 def load(job: Job, staged: Stage, open_warehouse: Callable[[Job], Warehouse]) -> int:
     """Put the rejects where they stay, then replace the month in the warehouse: see ``Warehouse.replace``."""
-    from nyctaxi_etl.sources.fetch import discard
+    from nyctaxi_etl.sources.cache import discard
     from nyctaxi_etl.transform.stream import keep_rejects
 
     with on_disk(staged.partition, job.data_dir):

@@ -28,6 +28,7 @@ from nyctaxi_etl.core.limits import (
     SURPLUS_FIELDS,
     refuse_what_swells,
 )
+from nyctaxi_etl.core.signatures import BOM
 from nyctaxi_etl.readers.csv_lines import (
     Fields,
     Lines,
@@ -39,7 +40,7 @@ from nyctaxi_etl.readers.csv_lines import (
     sort_lines,
     split,
 )
-from nyctaxi_etl.readers.layout import BOM, Block, Layout, Rows, find_layout, refuse_other_kinds
+from nyctaxi_etl.readers.layout import Block, Layout, Rows, find_layout, refuse_other_kinds
 from nyctaxi_etl.staging.rejects import as_text, none_rejected
 
 if TYPE_CHECKING:

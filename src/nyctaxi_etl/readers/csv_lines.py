@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from nyctaxi_etl.core.limits import LINE_BYTES
-from nyctaxi_etl.readers.layout import BOM
+from nyctaxi_etl.core.signatures import BOM
 from nyctaxi_etl.staging.arrays import array as array_of
 from nyctaxi_etl.staging.rejects import lines_as_text, rejected
 

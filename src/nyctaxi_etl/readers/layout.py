@@ -10,26 +10,17 @@ import pyarrow as pa
 
 from nyctaxi_etl.core.errors import CorruptFile, SchemaDrift
 from nyctaxi_etl.core.limits import SAME_MEANING
+from nyctaxi_etl.core.signatures import kind_of
 from nyctaxi_etl.schema.columns import key
 from nyctaxi_etl.schema.datasets import ADDED_COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import numpy as np
 
     from nyctaxi_etl.schema.columns import Column
-
-BOM = b"\xef\xbb\xbf"
-_KINDS: Mapping[bytes, str] = {
-    b"<!doctype html": "a web page",
-    b"<html": "a web page",
-    b"<?xml": "an XML message",
-    b"\x1f\x8b": "gzip",
-    b"pk\x03\x04": "a zip archive",
-    b"par1": "Parquet",
-}
 
 
 class Reject(NamedTuple):
@@ -104,11 +95,10 @@ def find_layout(names: Sequence[str], columns: Sequence[Column], path: Path, wid
 
 def refuse_other_kinds(head: bytes, path: Path) -> None:
     """Raise ``CorruptFile`` if a file's first bytes are of another kind than its name says."""
-    begin = head.removeprefix(BOM).lstrip()[:15].lower()
-    for mark, kind in _KINDS.items():
-        if begin.startswith(mark) and f".{kind.lower()}" != path.suffix:
-            message = f"{path.name} is {kind}, not what its name says."
-            raise CorruptFile(message, "It may be an error or log-in page, or misnamed: fetch it again.")
+    kind = kind_of(head)
+    if kind and f".{kind.lower()}" != path.suffix:
+        message = f"{path.name} is {kind}, not what its name says."
+        raise CorruptFile(message, "It may be an error or log-in page, or misnamed: fetch it again.")
 
 
 def shown(array: pa.Array) -> list[Any]:
