@@ -68,16 +68,16 @@ def bucket(held: Path, google: Cloud, monkeypatch: pytest.MonkeyPatch) -> GcsLak
 
 
 @pytest.fixture(params=["duckdb", "lake", pytest.param("gs", marks=pytest.mark.server)])
-def lake(request: pytest.FixtureRequest, held: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def at(request: pytest.FixtureRequest, held: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each place that months are read from."""
     monkeypatch.setenv("NYCTAXI_DATA_DIR", str(held))
     place: str = request.param
     return str(request.getfixturevalue("bucket").address) if place == "gs" else place
 
 
-def test_everything(lake: str, held: Path) -> None:
+def test_everything(at: str, held: Path) -> None:
     """Without more words all columns come, with their declared types, in the order of the months and their rows."""
-    frame = read_trips("yellow", 2021, "1-2", lake=lake)
+    frame = read_trips("yellow", 2021, "1-2", at=at)
     kinds = [pd.ArrowDtype(field.type) for field in arrow_schema(table_columns(YELLOW))]
     assert list(frame.dtypes) == kinds
     whole = [pq.read_table(held / f"{partition.stem}.parquet") for partition in MONTHS]
@@ -90,59 +90,59 @@ def test_everything(lake: str, held: Path) -> None:
     }
 
 
-def test_columns_and_rows(lake: str) -> None:
+def test_columns_and_rows(at: str) -> None:
     """Only the columns asked for come, in that order, of the rows that meet the condition."""
-    whole = read_trips("yellow", "2021", [2], lake=lake)
-    frame = read_trips("yellow", 2021, 2, COLUMNS, "total_amount > 20 AND passenger_count = 1 -- one", lake=lake)
+    whole = read_trips("yellow", "2021", [2], at=at)
+    frame = read_trips("yellow", 2021, 2, COLUMNS, "total_amount > 20 AND passenger_count = 1 -- one", at=at)
     assert list(frame.columns) == COLUMNS
     wanted = whole[(whole["total_amount"] > 20) & (whole["passenger_count"] == 1)]
     assert 0 < len(frame) < len(whole)
     pd.testing.assert_frame_equal(frame, wanted[COLUMNS].reset_index(drop=True))
 
 
-def test_values_are_bound(lake: str) -> None:
+def test_values_are_bound(at: str) -> None:
     """A condition's values come from parameters, whatever is in them; months are a column like any other."""
     since = {"since": datetime(2021, 1, 20)}  # noqa: DTZ001 - published without a zone
-    frame = read_trips("yellow", 2021, "1-2", ["file_month"], "pickup_datetime < $since", parameters=since, lake=lake)
+    frame = read_trips("yellow", 2021, "1-2", ["file_month"], "pickup_datetime < $since", parameters=since, at=at)
     assert len(frame) > ROWS / 3
     nothing = {"flag": "Y' OR 'a' = 'a"}
     where = "store_and_fwd_flag = $flag"
-    assert read_trips("yellow", 2021, 1, ["file_month"], where, parameters=nothing, lake=lake).empty
+    assert read_trips("yellow", 2021, 1, ["file_month"], where, parameters=nothing, at=at).empty
 
 
-def test_batches(lake: str) -> None:
+def test_batches(at: str) -> None:
     """The same rows come as record batches, each as large as is asked for at most."""
-    batches = list(iter_trips("yellow", 2021, "1-2", COLUMNS, lake=lake, batch_rows=1_000))
+    batches = list(iter_trips("yellow", 2021, "1-2", COLUMNS, at=at, batch_rows=1_000))
     assert max(batch.num_rows for batch in batches) <= 1_000 < len(batches) * 1_000
     came = pa.Table.from_batches(batches).to_pandas(types_mapper=pd.ArrowDtype)
-    pd.testing.assert_frame_equal(came, read_trips("yellow", 2021, "1-2", COLUMNS, lake=lake))
+    pd.testing.assert_frame_equal(came, read_trips("yellow", 2021, "1-2", COLUMNS, at=at))
 
 
-def test_a_month_that_is_not_there(lake: str) -> None:
+def test_a_month_that_is_not_there(at: str) -> None:
     """Every missing month is named, before anything is read, with the command that puts one there."""
     with pytest.raises(NotPublished, match=r"doesn't have yellow/2021-03, yellow/2021-04\.") as caught:
-        read_trips("yellow", 2021, "2-4", lake=lake)
+        read_trips("yellow", 2021, "2-4", at=at)
     assert "--color yellow --year 2021 --months 3 " in caught.value.hint
     with pytest.raises(NotPublished, match="green/2021-01"):
-        read_trips("green", 2021, 1, lake=lake)
+        read_trips("green", 2021, 1, at=at)
 
 
-def test_what_is_asked_wrongly(lake: str) -> None:
+def test_what_is_asked_wrongly(at: str) -> None:
     """Unknown columns and colours are named, and so is what DuckDB says of a condition."""
     with pytest.raises(UsageError, match="yellow trips have no column 'fare'") as caught:
-        read_trips("yellow", 2021, 1, ["fare"], lake=lake)
+        read_trips("yellow", 2021, 1, ["fare"], at=at)
     assert "fare_amount" in caught.value.hint
     with pytest.raises(UsageError, match="blue"):
-        read_trips("blue", 2021, 1, lake=lake)
+        read_trips("blue", 2021, 1, at=at)
     with pytest.raises(UsageError, match="2 colours"):
-        read_trips("yellow,green", 2021, 1, lake=lake)
+        read_trips("yellow,green", 2021, 1, at=at)
     with pytest.raises(UsageError, match="No column"):
-        read_trips("yellow", 2021, 1, [], lake=lake)
+        read_trips("yellow", 2021, 1, [], at=at)
     for where in ("fare > 3", "total_amount >", "vendor_id = $one", "EXISTS (SELECT 1 FROM lake)"):
         with pytest.raises(UsageError, match="no condition"):
-            read_trips("yellow", 2021, 1, where=where, lake=lake)
+            read_trips("yellow", 2021, 1, where=where, at=at)
     with pytest.raises(NycTaxiError, match="yellow/2021-01"):
-        read_trips("yellow", 2021, 1, where="store_and_fwd_flag::INTEGER = 1", lake=lake)
+        read_trips("yellow", 2021, 1, where="store_and_fwd_flag::INTEGER = 1", at=at)
 
 
 @pytest.mark.parametrize("where", ["", "  ", "\n"])
@@ -188,17 +188,17 @@ HOSTILE = (
 )
 
 
-def test_hostile_conditions(lake: str, held: Path, tmp_path: Path) -> None:
+def test_hostile_conditions(at: str, held: Path, tmp_path: Path) -> None:
     """A condition is one expression on the rows: nothing else is run, read or written, and the refusal is ours."""
     frame_of_the_caller = pd.DataFrame({"x": [1]})
     secret, out = tmp_path / "secret.csv", tmp_path / "out"
     secret.write_text("x\n1\n")
     before = (held / "nyctaxi.duckdb").read_bytes()
     passed = []
-    for text, end in product(HOSTILE, ("", ";", "; -- ", " --\n") if lake == "duckdb" else ("",)):
+    for text, end in product(HOSTILE, ("", ";", "; -- ", " --\n") if at == "duckdb" else ("",)):
         where = text.replace("OUT", str(out)).replace("SECRET", str(secret)) + end
         try:
-            read_trips("yellow", 2021, 1, ["vendor_id"], where, lake=lake)
+            read_trips("yellow", 2021, 1, ["vendor_id"], where, at=at)
         except NycTaxiError:
             assert not out.exists(), where
         else:
@@ -252,10 +252,10 @@ def test_a_condition_that_fails_late(held: Path) -> None:
         iter_trips("yellow", 2021, 1, batch_rows=0, data_dir=held)
 
 
-def test_a_condition_has_subqueries_on_its_rows(lake: str) -> None:
+def test_a_condition_has_subqueries_on_its_rows(at: str) -> None:
     """What is forbidden is what lies elsewhere: an expression may still be a long one."""
     where = "total_amount > (SELECT 20 WHERE 1 = 1) AND list_contains([1, 2], vendor_id) /* both */ -- and no more"
-    frame = read_trips("yellow", 2021, 1, ["total_amount"], where, lake=lake)
+    frame = read_trips("yellow", 2021, 1, ["total_amount"], where, at=at)
     assert frame["total_amount"].min() > 20
 
 
@@ -263,7 +263,7 @@ def test_others_read_the_same_file(held: Path) -> None:
     """A file that this process reads, or reads twice, is read with settings of each its own."""
     path = str(held / "nyctaxi.duckdb")
     with duckdb.connect(path, read_only=True) as other:
-        assert len(read_trips("yellow", 2021, 1, ["vendor_id"], lake=f"duckdb:///{path}")) > ROWS / 2
+        assert len(read_trips("yellow", 2021, 1, ["vendor_id"], at=f"duckdb:///{path}")) > ROWS / 2
         both = zip(
             *(iter_trips("yellow", 2021, 1, ["vendor_id"], data_dir=held, batch_rows=9) for _ in "12"), strict=True
         )
@@ -287,7 +287,7 @@ def test_a_bucket_sends_only_what_is_asked_for(
         return bytes(came)
 
     monkeypatch.setattr(Blob, "download_as_bytes", download)
-    frame = read_trips("yellow", 2020, 3, ["vendor_id"], "vendor_id = 1", lake=bucket.address)
+    frame = read_trips("yellow", 2020, 3, ["vendor_id"], "vendor_id = 1", at=bucket.address)
     assert len(frame) == 10**6
     assert 0 < sum(sent) < path.stat().st_size / 2
 
@@ -297,7 +297,7 @@ def test_a_column_declared_later_is_null(tmp_path: Path) -> None:
     path = tmp_path / "lake" / trips_key(MONTHS[0])
     path.parent.mkdir(parents=True)
     pq.write_table(pa.table({"vendor_id": pa.array([1, 2], pa.int16())}), path)
-    frame = read_trips("yellow", 2021, 1, ["vendor_id", "cbd_congestion_fee"], lake="lake", data_dir=tmp_path)
+    frame = read_trips("yellow", 2021, 1, ["vendor_id", "cbd_congestion_fee"], at="lake", data_dir=tmp_path)
     assert frame["vendor_id"].to_list() == [1, 2]
     assert frame["cbd_congestion_fee"].isna().all()
 
@@ -306,7 +306,7 @@ def test_a_folder_named_like_a_pattern(tmp_path: Path, held: Path) -> None:
     """A lake's folder may have any name."""
     folder = tmp_path / "it's [1] *lake*"
     LocalLake(folder).put(trips_key(MONTHS[0]), held / f"{MONTHS[0].stem}.parquet", {}, str(MONTHS[0]))
-    assert len(read_trips("yellow", 2021, 1, ["vendor_id"], lake=str(folder))) > ROWS / 2
+    assert len(read_trips("yellow", 2021, 1, ["vendor_id"], at=str(folder))) > ROWS / 2
 
 
 def test_warehouses_that_cannot_be_read(tmp_path: Path) -> None:
@@ -317,12 +317,44 @@ def test_warehouses_that_cannot_be_read(tmp_path: Path) -> None:
     with duckdb.connect(str(path)) as connection:
         connection.execute("CREATE TABLE yellow_taxi_data (x INTEGER)")
         with pytest.raises(WarehouseError, match="can't be opened"):
-            read_trips("yellow", 2021, 1, lake=f"duckdb:///{path}")
+            read_trips("yellow", 2021, 1, at=f"duckdb:///{path}")
     with pytest.raises(NotPublished, match=r"other\.duckdb doesn't have"):
-        read_trips("yellow", 2021, 1, lake=f"duckdb:///{path}")
+        read_trips("yellow", 2021, 1, at=f"duckdb:///{path}")
     path.write_text("x" * 10_000)
     with pytest.raises(WarehouseError, match="can't be opened"):
-        read_trips("yellow", 2021, 1, lake=f"duckdb:///{path}")
+        read_trips("yellow", 2021, 1, at=f"duckdb:///{path}")
+
+
+@pytest.mark.parametrize("call", [read_trips, iter_trips], ids=["read_trips", "iter_trips"])
+def test_the_old_spelling_is_refused(held: Path, call: Any) -> None:
+    """``lake=`` says at once what it is called now."""
+    with pytest.raises(UsageError, match="lake='gs://bucket/nyc'") as caught:
+        call("yellow", 2021, 1, lake="gs://bucket/nyc", data_dir=held)
+    assert caught.value.hint == "Write at='gs://bucket/nyc'."
+
+
+def test_a_relative_file(held: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three slashes are a path from where one is, as for --to."""
+    monkeypatch.chdir(held)
+    assert len(read_trips("yellow", 2021, 1, ["vendor_id"], at="duckdb:///nyctaxi.duckdb")) > ROWS / 2
+
+
+@pytest.mark.parametrize("at", ["postgresql://user@host/db", "sqlite:///trips.db", "bigquery:", "s3://bucket/nyc"])
+def test_what_is_not_read(at: str, held: Path) -> None:
+    """Other databases and clouds are refused, and nothing is made of their names."""
+    with pytest.raises(UsageError, match="not a lake that can be opened"):
+        read_trips("yellow", 2021, 1, at=at, data_dir=held)
+
+
+def test_reading_leaves_the_file_as_it_was(held: Path) -> None:
+    """No byte of it changes, nor its time; nothing is made beside it, and a file that isn't there is not made."""
+    path = held / "nyctaxi.duckdb"
+    before = (path.read_bytes(), path.stat().st_mtime_ns, sorted(held.iterdir()))
+    read_trips("yellow", 2021, "1-2", ["vendor_id"], data_dir=held)
+    assert (path.read_bytes(), path.stat().st_mtime_ns, sorted(held.iterdir())) == before
+    with pytest.raises(NotPublished):
+        read_trips("yellow", 2021, 1, at=f"duckdb:///{held / 'none.duckdb'}")
+    assert sorted(held.iterdir()) == before[2]
 
 
 def test_a_damaged_month_is_named(tmp_path: Path) -> None:
@@ -331,7 +363,7 @@ def test_a_damaged_month_is_named(tmp_path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(b"PAR1 and nothing more")
     with pytest.raises(NycTaxiError, match="yellow/2021-01"):
-        read_trips("yellow", 2021, 1, lake="lake", data_dir=tmp_path)
+        read_trips("yellow", 2021, 1, at="lake", data_dir=tmp_path)
 
 
 def test_the_package_stays_light() -> None:
@@ -354,7 +386,7 @@ def test_a_bucket_by_its_block(bucket: GcsLake, google: Cloud) -> None:
         bucket=google.bucket, bucket_folder="nyc/", gcp_credentials=GcpCredentials.model_construct()
     )
     block.save("my-trips", overwrite=True)
-    frame = read_trips("yellow", 2021, 1, ["vendor_id"], lake="block:my-trips")
-    pd.testing.assert_frame_equal(frame, read_trips("yellow", 2021, 1, ["vendor_id"], lake=bucket.address))
+    frame = read_trips("yellow", 2021, 1, ["vendor_id"], at="block:my-trips")
+    pd.testing.assert_frame_equal(frame, read_trips("yellow", 2021, 1, ["vendor_id"], at=bucket.address))
     with pytest.raises(UsageError, match="no GcsBucket block"):
-        read_trips("yellow", 2021, 1, lake="block:nobody")
+        read_trips("yellow", 2021, 1, at="block:nobody")

@@ -162,11 +162,11 @@ def test_a_frame_is_of_whole_rows(name: str, folder: Path) -> None:
     path = folder / "data" / "lake" / "trips" / "fhv" / f"{STEM}.parquet"
     path.write_bytes(DAMAGES[name](path.read_bytes()))
     if name in FACTS or name == "not UTF-8":
-        assert len(read_trips("fhv", 2021, "1-3", ["dispatching_base_num"], lake="lake")) == 600
+        assert len(read_trips("fhv", 2021, "1-3", ["dispatching_base_num"], at="lake")) == 600
         return
     with pytest.raises(NycTaxiError, match=r"fhv/2021-02"):
-        read_trips("fhv", 2021, "1-3", ["dispatching_base_num"], lake="lake")
-    assert len(read_trips("fhv", 2021, 1, ["dispatching_base_num"], lake="lake")) == 200
+        read_trips("fhv", 2021, "1-3", ["dispatching_base_num"], at="lake")
+    assert len(read_trips("fhv", 2021, 1, ["dispatching_base_num"], at="lake")) == 200
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="for root every file can be read")
@@ -212,4 +212,4 @@ def test_a_bucket_with_damaged_objects(google: Cloud, folder: Path, run: Run, mo
         bucket.blob(key).upload_from_string(damage(whole))
         assert outcomes(run("warehouse")[1])[1] == "failed"
         with pytest.raises(NycTaxiError, match="fhv/2021-02"):
-            read_trips("fhv", 2021, "1-3", ["dispatching_base_num"], lake=f"gs://{google.bucket}/nyc")
+            read_trips("fhv", 2021, "1-3", ["dispatching_base_num"], at=f"gs://{google.bucket}/nyc")

@@ -19,7 +19,7 @@ from prefect_gcp.cloud_storage import GcsBucket
 
 from nyctaxi_etl.core.errors import UsageError
 from nyctaxi_etl.core.partition import Color, Month, Partition
-from nyctaxi_etl.orchestration import blocks
+from nyctaxi_etl.orchestration import blocks, connections
 from nyctaxi_etl.orchestration.blocks import checking
 from nyctaxi_etl.orchestration.blocks.opening import GoogleAccount, account_behind
 from nyctaxi_etl.orchestration.jobs import google_of
@@ -412,7 +412,7 @@ def test_a_block_as_a_lake(at_google: Path, google: Cloud, tmp_path: Path) -> No
     path = tmp_path / "file"
     path.write_bytes(b"bytes")
     for name, prefix in (("gcs-bucket", "nyc"), ("my-own", "mine")):
-        lake = blocks.lake_of(job(at_google, lake=f"block:{name}"))
+        lake = connections.lake_of(job(at_google, lake=f"block:{name}"))
         assert lake.address == f"gs://{google.bucket}/{prefix}"
         lake.put("key", path, {"a": "b"}, str(JANUARY))
         assert lake.facts("key") == {"a": "b"}
@@ -435,7 +435,7 @@ def test_a_block_of_another_type(at_google: Path) -> None:
     with pytest.raises(UsageError, match="block:gcs-bucket: no SqlAlchemyConnector or BigQueryWarehouse"):
         blocks.warehouse_of(job(at_google, to="block:gcs-bucket"))
     with pytest.raises(UsageError, match="block:bigquery-warehouse: no GcsBucket"):
-        blocks.lake_of(job(at_google, lake="block:bigquery-warehouse"))
+        connections.lake_of(job(at_google, lake="block:bigquery-warehouse"))
 
 
 @pytest.mark.usefixtures("prefect_here")
@@ -446,7 +446,7 @@ def test_the_block_s_account_asks(at_google: Path, account: dict[str, str], monk
     blocks.register(settings())
     monkeypatch.delenv("STORAGE_EMULATOR_HOST")
     monkeypatch.delenv("BIGQUERY_EMULATOR_HOST")
-    lake: Any = blocks.lake_of(job(at_google, lake="block:gcs-bucket"))
+    lake: Any = connections.lake_of(job(at_google, lake="block:gcs-bucket"))
     assert lake._bucket.client._credentials.service_account_email == account["client_email"]
     found = account_behind("gcp-credentials")
     assert (found.project, found.credentials is not None) == (PROJECT, True)

@@ -9,6 +9,8 @@ from nyctaxi_etl.pipelines.ingest import BLOCK
 from nyctaxi_etl.warehouses.base import open_warehouse
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nyctaxi_etl.lakes.base import Lake
     from nyctaxi_etl.pipelines.ingest import Google, Job
     from nyctaxi_etl.warehouses.base import Warehouse
@@ -22,18 +24,22 @@ def needs_prefect(job: Job) -> bool:
 
 
 def lake_of(job: Job) -> Lake:
-    """Return the lake that a job names: a block of Prefect's, or an address. Nothing is connected to yet.
+    """Return the lake that a job names: see ``lake_at``."""
+    return lake_at(job.lake, job.data_dir, job.google)
+
+
+def lake_at(address: str, data_dir: Path, google: Google) -> Lake:
+    """Return the lake at ``address``, which may be a block of Prefect's. Nothing is connected to yet.
 
     Raises ``UsageError`` for one that can't be opened.
     """
-    if job.lake.startswith(BLOCK):
+    if address.startswith(BLOCK):
         from nyctaxi_etl.orchestration import blocks
 
-        return blocks.lake_of(job)
-    google = job.google
+        return blocks.lake_behind(address.removeprefix(BLOCK), google)
     return open_lake(
-        job.lake,
-        job.data_dir,
+        address,
+        data_dir,
         emulator=google.storage_emulator or None,
         project=google.project or None,
         chunk_bytes=google.chunk_bytes,

@@ -6,7 +6,7 @@ A database's block is made of components with a secret password: an address stri
 from __future__ import annotations
 
 from nyctaxi_etl.orchestration.blocks.checking import check
-from nyctaxi_etl.orchestration.blocks.opening import lake_behind, lake_of, warehouse_of
+from nyctaxi_etl.orchestration.blocks.opening import lake_behind, warehouse_of
 from nyctaxi_etl.orchestration.blocks.registering import BlockStatus, is_configured, postgres_block, register
 from nyctaxi_etl.orchestration.server.pulse import server_pulse
 from nyctaxi_etl.orchestration.server.start import start_server
@@ -16,7 +16,6 @@ __all__ = [
     "check",
     "is_configured",
     "lake_behind",
-    "lake_of",
     "postgres_block",
     "register",
     "server_pulse",

@@ -39,16 +39,11 @@ class GoogleAccount:
     project: str | None = None
 
 
-def lake_of(job: Job) -> Lake:
-    """Return the lake in the bucket of the block that a job names. Nothing is connected to yet.
+def lake_behind(name: str, google: Google) -> Lake:
+    """Return the lake in the bucket of a GcsBucket block. Nothing is connected to yet.
 
     Raises ``UsageError`` for a block that isn't registered or isn't a GcsBucket, and where there are no credentials.
     """
-    return lake_behind(job.lake.removeprefix(BLOCK), job.google)
-
-
-def lake_behind(name: str, google: Google) -> Lake:
-    """Return the lake in the bucket of a GcsBucket block: see ``lake_of``."""
     from nyctaxi_etl.lakes.gcs import GcsLake, gcs_client
 
     data = _document(name, _BUCKET)
