@@ -20,7 +20,7 @@ from nyctaxi_etl.readers import csv as csvfile
 from nyctaxi_etl.readers.csv import CsvFile
 from nyctaxi_etl.schema.datasets import FHV, YELLOW
 from nyctaxi_etl.staging import rejects
-from nyctaxi_etl.transform import casts
+from nyctaxi_etl.transform import text_casts
 from nyctaxi_etl.transform.casts import convert
 from support.command import python
 from support.published import csv_file, stage_csv, stage_file, stage_parquet
@@ -74,9 +74,9 @@ def test_bad_lines_cost_no_more_the_more_they_are(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("bad", ["junk", "2019-02-29 00:00:00", "2019-01-01 24:00:00"])
 def test_bad_values_cost_no_more_the_more_they_are(monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
     """Values that don't cast are known by their look, not found by halving; a block is read again once a column."""
-    halved = mock.Mock(wraps=casts._cast_each)
+    halved = mock.Mock(wraps=text_casts._cast_each)
     read = mock.Mock(wraps=CsvFile._read)
-    monkeypatch.setattr(casts, "_cast_each", halved)
+    monkeypatch.setattr(text_casts, "_cast_each", halved)
     monkeypatch.setattr(CsvFile, "_read", partialmethod(read))
     lines = [ROW.replace(TIME, bad).replace("7.5", "x") if line % 3 == 0 else ROW for line in range(9_000)]
     outcome = stage_csv("\n".join([HEADER, *lines, ""]), YELLOW)
@@ -304,11 +304,11 @@ def _casts(text: str, kind: pa.DataType) -> bool:
 @example("1\n")
 def test_what_looks_like_a_number_is_what_casts(text: str) -> None:
     """The shape of a number is exactly what Arrow casts to a double."""
-    assert casts._cast_shaped(pa.array([text]), pa.float64(), casts._NUMERAL)[1].to_pylist() == [
+    assert text_casts._cast_shaped(pa.array([text]), pa.float64(), text_casts._NUMERAL)[1].to_pylist() == [
         not _casts(text, pa.float64())
     ]
-    with mock.patch.object(casts, "_cast_each", wraps=casts._cast_each) as halved:
-        casts._cast_shaped(pa.array([text, "1"]), pa.float64(), casts._NUMERAL)
+    with mock.patch.object(text_casts, "_cast_each", wraps=text_casts._cast_each) as halved:
+        text_casts._cast_shaped(pa.array([text, "1"]), pa.float64(), text_casts._NUMERAL)
     assert halved.call_count == 1
 
 
@@ -322,8 +322,8 @@ def test_what_looks_like_a_number_is_what_casts(text: str) -> None:
 def test_what_looks_like_a_time_is_what_casts(text: str) -> None:
     """The shape of a time is exactly what Arrow casts to a timestamp, days that there are not included."""
     wanted = pa.timestamp("us")
-    with mock.patch.object(casts, "_cast_each", wraps=casts._cast_each) as halved:
-        marked = casts._cast_shaped(pa.array([text, "2019-01-01"]), wanted, casts._TIME)[1]
+    with mock.patch.object(text_casts, "_cast_each", wraps=text_casts._cast_each) as halved:
+        marked = text_casts._cast_shaped(pa.array([text, "2019-01-01"]), wanted, text_casts._TIME)[1]
     assert marked.to_pylist() == [not _casts(text, wanted), False]
     assert halved.call_count == 1
 
@@ -333,7 +333,7 @@ def test_times_of_another_unit_that_overflow_are_marked_at_once() -> None:
     column = next(column for column in FHV.columns if column.name == "pickup_datetime")
     for kind in (pa.timestamp("s"), pa.timestamp("ms"), pa.date64()):
         values = pa.array([0, 2**62, -(2**63)] * 1_000, pa.int64()).cast(kind)
-        with mock.patch.object(casts, "_cast_each", side_effect=AssertionError):
+        with mock.patch.object(text_casts, "_cast_each", side_effect=AssertionError):
             result = convert(values, column)
         assert result.bad is not None
         assert result.bad.to_pylist() == [False, True, True] * 1_000

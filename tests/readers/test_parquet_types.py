@@ -11,7 +11,7 @@ import pytest
 
 from nyctaxi_etl.core.errors import SchemaDrift
 from nyctaxi_etl.schema.datasets import YELLOW
-from nyctaxi_etl.transform.casts import plain
+from nyctaxi_etl.staging.arrow_types import in_common_type
 from support.published import stage_parquet
 
 if TYPE_CHECKING:
@@ -105,10 +105,10 @@ def test_every_type_is_read_or_refused(name: str, values: pa.Array) -> None:
 
 
 @pytest.mark.parametrize("kind", [pa.string_view(), pa.binary_view()], ids=str)
-def test_views_in_a_dictionary_become_plain(kind: pa.DataType) -> None:
+def test_views_in_a_dictionary_become_a_common_type(kind: pa.DataType) -> None:
     """Other writers than ours can put views into a dictionary: no function of Arrow's takes them."""
     words = pa.array([b"a", b"b"], pa.binary()).cast(kind)
     encoded = pa.DictionaryArray.from_arrays(pa.array([1, None, 0], pa.int32()), words)
-    array = plain(encoded)
+    array = in_common_type(encoded)
     assert array.dictionary_decode().cast(pa.string()).to_pylist() == ["b", None, "a"]
     assert array.take(pa.array([0])).to_pylist() in (["b"], [b"b"])

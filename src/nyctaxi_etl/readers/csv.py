@@ -41,6 +41,7 @@ from nyctaxi_etl.readers.csv_lines import (
     split,
 )
 from nyctaxi_etl.readers.layout import Block, Layout, Rows, find_layout, refuse_other_kinds
+from nyctaxi_etl.staging.arrow_types import arrow_type
 from nyctaxi_etl.staging.rejects import as_text, none_rejected
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _read_types(layout: Layout) -> Iterator[tuple[str, tuple[pa.DataType, pa.Dat
         if index >= len(layout.names):
             yield field, (pa.null(), pa.string())
         elif column := layout.columns[index]:
-            declared = pa.type_for_alias(column.types.arrow)
+            declared = arrow_type(column)
             words = pa.types.is_string(declared) or column.type == "code"
             yield (
                 field,

@@ -16,9 +16,9 @@ from nyctaxi_etl.core.limits import BATCH_BYTES, PARQUET_ROW_BYTES, REJECT_BYTES
 from nyctaxi_etl.readers.layout import Block, Rows, find_layout, refuse_other_kinds, shown
 from nyctaxi_etl.staging.arrays import array as array_of
 from nyctaxi_etl.staging.arrays import from_numbers, scalar
+from nyctaxi_etl.staging.arrow_types import in_common_type, is_text
 from nyctaxi_etl.staging.pages import open_published, rows_at_once
 from nyctaxi_etl.staging.rejects import as_text, none_rejected
-from nyctaxi_etl.transform.casts import is_text, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,7 +80,7 @@ class ParquetFile:
 
 
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([_cut(plain(column)) for column in batch.columns], batch.schema.names)
+    return pa.RecordBatch.from_arrays([_cut(in_common_type(column)) for column in batch.columns], batch.schema.names)
 
 
 def _cut(column: pa.Array) -> pa.Array:

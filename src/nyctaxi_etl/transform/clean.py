@@ -11,10 +11,13 @@ import pyarrow.compute as pc
 
 from nyctaxi_etl.readers.layout import Reject, shown
 from nyctaxi_etl.staging.arrays import array, numbers_in, scalar
+from nyctaxi_etl.staging.arrow_types import arrow_type
 from nyctaxi_etl.staging.files import arrow_schema
 from nyctaxi_etl.staging.rejects import in_order, none_rejected, rejected
-from nyctaxi_etl.transform.casts import Converted, arrow_type, blank, certain, convert, count, either
+from nyctaxi_etl.transform.casts import Converted, convert
 from nyctaxi_etl.transform.identity import Pickups, count_pickups
+from nyctaxi_etl.transform.masks import any_of, count_marked, null_as_false
+from nyctaxi_etl.transform.text_casts import is_blank
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,15 +63,15 @@ def clean(rows: Rows, dataset: Dataset, month: Month) -> Cleaned:
     """
     arrays, faults, unknown = _conform(rows, dataset)
     batch = pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(dataset.columns))
-    bad = either(*(fault.mask for fault in faults))
+    bad = any_of(*(fault.mask for fault in faults))
     drops = {rule.name: matches(rule.predicate, batch, month) for rule in dataset.rules if rule.action == "drop"}
-    lost = either(bad, *drops.values())
-    lost = lost if lost is not None and count(lost) else None
+    lost = any_of(bad, *drops.values())
+    lost = lost if lost is not None and count_marked(lost) else None
     kept = batch if lost is None else batch.filter(pc.invert(lost))
     flags = _unknown(unknown, lost)
     for rule in dataset.rules:
         if rule.action == "flag":
-            flags[rule.name] += count(matches(rule.predicate, kept, month))
+            flags[rule.name] += count_marked(matches(rule.predicate, kept, month))
     unparsable = in_order([_misfits(rows, faults, bad), rows.broken])
     rejects = in_order([unparsable, *_dropped(rows, drops, bad)])
     return Cleaned(kept, rejects, unparsable.num_rows, _first(unparsable), +flags, count_pickups(batch, month))
@@ -79,11 +82,11 @@ def matches(predicate: Predicate, batch: pa.RecordBatch, month: Month) -> pa.Arr
     left = batch.column(predicate.column)
     if predicate.operator == "outside month":
         start, end = (scalar(str(edge), left.type) for edge in (month.start, month.next.start))
-        return certain(pc.or_(pc.less(left, start), pc.greater_equal(left, end)))
+        return null_as_false(pc.or_(pc.less(left, start), pc.greater_equal(left, end)))
     value = predicate.value
     right = batch.column(value) if isinstance(value, str) else scalar(str(value), left.type)
     compare = {"=": pc.equal, "<": pc.less}[predicate.operator]
-    return certain(compare(left, right))
+    return null_as_false(compare(left, right))
 
 
 def _conform(rows: Rows, dataset: Dataset) -> tuple[list[pa.Array], list[_Fault], list[tuple[str, pa.Array]]]:
@@ -99,12 +102,12 @@ def _conform(rows: Rows, dataset: Dataset) -> tuple[list[pa.Array], list[_Fault]
         for values, result in zip(published, converted, strict=False):
             if result.bad is not None:
                 faults.append(_Fault(column.name, result.bad, values))
-                lost = either(lost, result.bad)
+                lost = any_of(lost, result.bad)
             if result.unknown is not None:
                 unknown.append((column.name, result.unknown))
         arrays.append(converted[0].array if len(converted) == 1 else pc.coalesce(*(c.array for c in converted)))
     for index, values in enumerate(rows.surplus, start=1):
-        if values.null_count < len(values) and count(filled := pc.invert(blank(values))):
+        if values.null_count < len(values) and count_marked(filled := pc.invert(is_blank(values))):
             faults.append(_Fault(f"surplus field {index}", filled, values))
     return arrays, faults, unknown
 
@@ -129,7 +132,7 @@ def _misfits(rows: Rows, faults: list[_Fault], bad: pa.Array | None) -> pa.Recor
     told = None
     for name, mask, values in faults:
         where = pc.indices_nonzero(mask if told is None else pc.and_not(mask, told))
-        told = either(told, mask)
+        told = any_of(told, mask)
         for index, value in zip(where.to_pylist(), shown(values.take(where)), strict=True):
             reasons[index] = f"{name}: {str(value)[:80]!r} does not fit"
     if bad is None or not reasons:
@@ -143,10 +146,10 @@ def _dropped(rows: Rows, drops: dict[str, pa.Array], bad: pa.Array | None) -> It
     gone = bad
     for name, mask in drops.items():
         new = mask if gone is None else pc.and_not(mask, gone)
-        if count(new):
+        if count_marked(new):
             lines, raw = rows.originals(numbers_in(pc.indices_nonzero(new)))
             yield rejected(pa.repeat(scalar(name, pa.string()), len(lines)), lines, raw)
-            gone = either(gone, new)
+            gone = any_of(gone, new)
 
 
 def _first(rejects: pa.RecordBatch) -> Reject | None:
@@ -158,5 +161,5 @@ def _first(rejects: pa.RecordBatch) -> Reject | None:
 def _unknown(masks: list[tuple[str, pa.Array]], lost: pa.Array | None) -> Counter[str]:
     flags: Counter[str] = Counter()
     for name, mask in masks:
-        flags[f"unknown_{name}"] += count(mask if lost is None else pc.and_not(mask, lost))
+        flags[f"unknown_{name}"] += count_marked(mask if lost is None else pc.and_not(mask, lost))
     return flags
