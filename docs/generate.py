@@ -21,6 +21,7 @@ from nyctaxi_etl.core.report import EXIT_CODES
 from nyctaxi_etl.schema.dictionary import describe
 from nyctaxi_etl.settings import SETTINGS
 from nyctaxi_etl.settings.example import env_example
+from nyctaxi_etl.sources.registry import SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,6 +32,16 @@ ENV_EXAMPLE = DOCS.parent / ".env.example"
 SCHEMA = DOCS / "report.schema.json"
 ROOT_COMMAND: Any = typer.main.get_command(app)
 COMMANDS: Mapping[str, Any] = ROOT_COMMAND.commands
+UNNAMED_SOURCES = (
+    (
+        "a folder",
+        "`yellow_tripdata_2021-01.parquet`, `.csv.gz` or `.csv`, in the folder itself, in `yellow/` or in `trip-data/`",
+    ),
+    (
+        "`https://...`",
+        "a mirror in the layout of `tlc`, of `datatalks`, or of a plain folder; no user name or password in it",
+    ),
+)
 _PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end: \2 -->\n)", re.DOTALL)
 
 
@@ -66,6 +77,12 @@ def settings() -> str:
     return table(("setting", "default", "meaning"), cells)
 
 
+def sources() -> str:
+    """Return each source that has a name, and the two that have none."""
+    named = ((f"`{source.name}`", re.sub(r"(NYCTAXI_\w+)", r"`\1`", source.about)) for source in SOURCES.values())
+    return table(("`--source`", "what it is"), (*named, *UNNAMED_SOURCES))
+
+
 def exit_codes() -> str:
     """Return each exit code with its meaning."""
     return table(("code", "meaning"), ((str(code), about) for code, about in EXIT_CODES.items()))
@@ -92,6 +109,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "commands": commands,
     "options": options,
     "settings": settings,
+    "sources": sources,
     "exit-codes": exit_codes,
     "json": json_fields,
 }

@@ -11,7 +11,7 @@ import pytest
 
 from nyctaxi_etl.core.partition import Color
 from nyctaxi_etl.schema.dictionary import describe
-from support.pages import DOCS, run
+from support.pages import DOCS, ROOT, run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,17 +24,26 @@ def test_the_data_dictionary_is_up_to_date(color: Color) -> None:
     assert f"\n{describe(color)}\n" in (DOCS / "data.md").read_text(encoding="utf-8")
 
 
+COPIED = ("docs/data.md", "docs/reference.md", "docs/report.schema.json", "docs/generate.py", ".env.example")
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("data.md", "| vendor_id |"), ("reference.md", "| `NYCTAXI_JOBS` |"), ("reference.md", "| 143 |")],
+    [
+        ("docs/data.md", "| vendor_id |"),
+        ("docs/reference.md", "| `NYCTAXI_JOBS` |"),
+        ("docs/reference.md", "| 143 |"),
+        (".env.example", "#NYCTAXI_JOBS="),
+    ],
 )
 def test_the_generator_has_nothing_to_change(
     name: str, text: str, environment: Mapping[str, str], tmp_path: Path
 ) -> None:
     """``docs/generate.py --check`` agrees; on a page that is outdated it doesn't, and mends it."""
-    for copied in ("data.md", "reference.md", "report.schema.json", "generate.py"):
-        shutil.copy(DOCS / copied, tmp_path)
-    page, command = tmp_path / name, [sys.executable, str(tmp_path / "generate.py")]
+    (tmp_path / "docs").mkdir()
+    for copied in COPIED:
+        shutil.copy(ROOT / copied, tmp_path / copied)
+    page, command = tmp_path / name, [sys.executable, str(tmp_path / "docs" / "generate.py")]
     whole = page.read_text(encoding="utf-8")
     run([*command, "--check"], environment, tmp_path)
     assert text in whole

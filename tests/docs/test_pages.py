@@ -41,6 +41,19 @@ def test_every_room_is_on_the_map() -> None:
     assert {name for names in told for name in names} == rooms | modules
 
 
+def test_recipes_name_what_is_there() -> None:
+    """Each module and folder that CONTRIBUTING names exists, and each name that is said to be in a module."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    parts = set(re.findall(r"`([a-z_]+/(?:[a-z_/]+(?:\.py)?)?)`", text))
+    assert len(parts) > 20
+    assert {part for part in parts if not any((folder / part).exists() for folder in (SOURCE, ROOT))} == set()
+    named = re.findall(r"`(\w+)` (?:in|of) `([a-z_/]+\.py)`", text)
+    assert named
+    for name, module in named:
+        folder = ROOT if module.startswith(("tests/", "docs/")) else SOURCE
+        assert re.search(rf"\b{name}\b", (folder / module).read_text(encoding="utf-8")), f"{name} in {module}"
+
+
 def test_every_decision_is_listed() -> None:
     """The list of decisions has each record."""
     folder = DOCS / "decisions"
