@@ -190,7 +190,7 @@ def _words(status: int, message: str) -> bytes:
 
 
 def _generation(place: Place) -> str:
-    found = place.other._look(KEY)
+    found = place.other._info(KEY)
     return str(found.generation if found else 0)
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from nyctaxi_etl.core.answer import retry_after
 from nyctaxi_etl.core.errors import LakeError, NycTaxiError, Transient
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from requests import Response
 
 ROLE = "roles/storage.objectUser"
 AGAIN = "Run the same command again: months that are there are left as they are."
+CREDENTIALS = "Run `gcloud auth application-default login`, or register a service account (`nyctaxi blocks-init`)."
+_FINE = range(200, 400)
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
-_SAID_CHARACTERS = 300
+_EXPLANATION_CHARACTERS = 300
 
 
 class MissingError(LakeError):
@@ -87,20 +90,51 @@ _WORDS: Sequence[tuple[int, re.Pattern[str], str, str]] = (
 )
 
 
-def refusal(uri: str, status: int, said: str, headers: Mapping[str, str]) -> NycTaxiError:
-    """Return what the bucket's answer means; ``said`` is its own explanation, ``uri`` what was asked for."""
-    words = f" It said: {said}" if said else ""
+@contextmanager
+def google_errors(uri: str) -> Iterator[None]:
+    """Turn what Google's libraries raise in the block into ``LakeError`` or ``Transient``; ``uri`` was asked for.
+
+    What they quote may be secret, but for the bucket's own explanation. An answer that can't be read fails in Google's
+    library in many ways: only its calls belong in the block.
+    """
+    import requests
+    import urllib3
+    from google.api_core.exceptions import GoogleAPICallError
+    from google.auth.exceptions import GoogleAuthError, TransportError
+
+    try:
+        yield
+    except GoogleAPICallError as error:
+        answer, status = error.response, int(error.code or 0)
+        words, headers = (explanation(answer), answer.headers) if answer is not None else ("", {})
+        if status in _FINE:  # it lacks what was asked for
+            raise unreadable(uri, error) from None
+        raise refusal(uri, status, words, headers) from None
+    except GoogleAuthError as error:
+        if error.retryable or isinstance(error, TransportError):
+            raise broken(uri, error) from None
+        message = f"{uri}: Google refused the credentials ({type(error).__name__})."
+        raise LakeError(message, CREDENTIALS) from None
+    except (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError) as error:
+        raise broken(uri, error) from None
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise unreadable(uri, error) from None
+
+
+def refusal(uri: str, status: int, explained: str, headers: Mapping[str, str]) -> NycTaxiError:
+    """Return what the bucket's answer means; ``explained`` is its own explanation, ``uri`` what was asked for."""
+    words = f" It said: {explained}" if explained else ""
     if status in _BUSY:
         after = retry_after(headers.get("Retry-After", ""))
         return Transient(f"{uri}: the bucket answered {status}.{words}", AGAIN, after)
-    kind, meaning, hint = _meaning(status, said)
+    kind, meaning, hint = _meaning(status, explained)
     bucket = "/".join(uri.split("/")[:3])
     return kind(f"{uri}: {meaning.format(bucket=bucket)}{words}", hint.format(bucket=bucket, uri=uri))
 
 
-def _meaning(status: int, said: str) -> tuple[type[LakeError], str, str]:
+def _meaning(status: int, explained: str) -> tuple[type[LakeError], str, str]:
     for code, sign, meaning, hint in _WORDS:
-        if code == status and sign.search(said):
+        if code == status and sign.search(explained):
             return LakeError, meaning, hint
     return _REFUSALS.get(status, (LakeError, f"refused with {status}.", "See what it says."))
 
@@ -122,11 +156,11 @@ def explanation(answer: Response) -> str:
     """
     try:
         error = answer.json()["error"]
-        words = " ".join(str(error["message"]).split())[:_SAID_CHARACTERS]
+        words = " ".join(str(error["message"]).split())[:_EXPLANATION_CHARACTERS]
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     try:
-        reason = str(error["errors"][0]["reason"])[:_SAID_CHARACTERS]
+        reason = str(error["errors"][0]["reason"])[:_EXPLANATION_CHARACTERS]
     except (LookupError, TypeError):
         return words
     return words if reason in words else f"{words} ({reason})"

@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-_TOLD_BYTES = 256 << 10
+_TELL_BYTES = 256 << 10
 
 
 @dataclass
-class Told:
+class ProgressFile:
     """A file that says how far it is while it is written."""
 
     file: BinaryIO
     subject: str
     total: int
     done: int = 0
-    told: int = 0
+    last_told: int = 0
 
     def write(self, data: bytes) -> int:
         """Write on, and tell of it now and then. Raises ``Transient`` for more than there is."""
@@ -33,13 +33,13 @@ class Told:
             raise Transient(message, "Run the same command again.")
         self.file.write(data)
         self.done += len(data)
-        if self.done - self.told >= _TOLD_BYTES or self.done == self.total:
-            self.told = self.done
+        if self.done - self.last_told >= _TELL_BYTES or self.done == self.total:
+            self.last_told = self.done
             tell(Event(self.subject, "get", self.done, self.total, "bytes"))
         return len(data)
 
 
-class Opened(io.RawIOBase):
+class ObjectReader(io.RawIOBase):
     """An object that is read from any place: ``read`` reads on in ``reader`` and says in our words what is wrong."""
 
     def __init__(self, reader: BinaryIO, read: Callable[[int], bytes]) -> None:

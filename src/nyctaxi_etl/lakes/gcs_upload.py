@@ -31,7 +31,7 @@ _READ_BYTES = 1 << 20
 
 _STORED, _INCOMPLETE = frozenset({200, 201}), 308
 _GONE = frozenset({404, 410})
-_HELD = re.compile(r"bytes=0-(\d{1,18})", re.ASCII)
+_STORED_RANGE = re.compile(r"bytes=0-(\d{1,18})", re.ASCII)
 
 Result = TypeVar("Result")
 
@@ -44,7 +44,7 @@ class Stored(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Parcel:
+class FileUpload:
     """A file on its way to ``uri``: ``crc32c`` is Google's way of writing the checksum, ``size`` counts bytes."""
 
     subject: str
@@ -58,7 +58,7 @@ class Parcel:
 class _Slice:
     """A part of a file as the body of a request; a body with a length is sent as it is read."""
 
-    parcel: Parcel
+    upload: FileUpload
     start: int
     end: int
 
@@ -67,12 +67,12 @@ class _Slice:
 
     def __iter__(self) -> Iterator[bytes]:
         done = self.start
-        with self.parcel.path.open("rb") as file:
+        with self.upload.path.open("rb") as file:
             file.seek(done)
             while block := file.read(min(BLOCK_BYTES, self.end - done)):
                 yield block
                 done += len(block)
-                tell(Event(self.parcel.subject, "put", done, self.parcel.size, "bytes"))
+                tell(Event(self.upload.subject, "put", done, self.upload.size, "bytes"))
 
 
 def checksum(path: Path) -> str:
@@ -86,15 +86,15 @@ def checksum(path: Path) -> str:
     return base64.b64encode(crc.to_bytes(4, "big")).decode()
 
 
-def send(http: Session, url: str, parcel: Parcel, chunk_bytes: int) -> Stored:
-    """Send ``parcel`` to the upload session at ``url`` and return what the bucket says of the finished object.
+def send_file(http: Session, url: str, upload: FileUpload, chunk_bytes: int) -> Stored:
+    """Send ``upload`` to the upload session at ``url`` and return what the bucket says of the finished object.
 
     Each chunk is tried until ``ATTEMPTS`` in a row brought nothing further. Raises ``SessionGoneError``,
     ``ReplacedError``, ``LakeError`` if the bucket refuses, ``Transient`` if no attempt brought anything further.
     """
     stored: int | Stored = 0
     while isinstance(stored, int):
-        stored = _further(http, url, parcel, stored, chunk_bytes)
+        stored = _send_chunk(http, url, upload, stored, chunk_bytes)
     return stored
 
 
@@ -108,27 +108,27 @@ def with_retries(work: Callable[[int], Result], subject: str = "", step: str = "
     return retry.with_retries(work, ATTEMPTS, LONGEST_PAUSE_SECONDS, say)
 
 
-def _further(http: Session, url: str, parcel: Parcel, start: int, chunk_bytes: int) -> int | Stored:
-    """Return how many bytes the bucket holds, more than ``start``, or what it says of the object if that is all."""
+def _send_chunk(http: Session, url: str, upload: FileUpload, start: int, chunk_bytes: int) -> int | Stored:
+    """Return how many bytes the bucket has, more than ``start``, or what it says of the object if that is all."""
 
     def attempt(number: int) -> int | Stored:
         stored: int | Stored = start
-        if number > 1 or start == parcel.size:
-            stored = _ask(http, url, parcel, f"bytes */{parcel.size}", b"")
-        if stored == start < parcel.size:
-            end = min(start + chunk_bytes, parcel.size)
-            about = f"bytes {start}-{end - 1}/{parcel.size}"
-            stored = _ask(http, url, parcel, about, _Slice(parcel, start, end))
-        if isinstance(stored, int) and not start < stored <= parcel.size:
-            message = f"{parcel.uri}: the bucket holds {stored:,} bytes where {start:,} of {parcel.size:,} were sent."
+        if number > 1 or start == upload.size:
+            stored = _put(http, url, upload, f"bytes */{upload.size}", b"")
+        if stored == start < upload.size:
+            end = min(start + chunk_bytes, upload.size)
+            about = f"bytes {start}-{end - 1}/{upload.size}"
+            stored = _put(http, url, upload, about, _Slice(upload, start, end))
+        if isinstance(stored, int) and not start < stored <= upload.size:
+            message = f"{upload.uri}: the bucket holds {stored:,} bytes where {start:,} of {upload.size:,} were sent."
             raise Transient(message, AGAIN)
         return stored
 
-    return with_retries(attempt, parcel.subject, "put")
+    return with_retries(attempt, upload.subject, "put")
 
 
-def _ask(http: Session, url: str, parcel: Parcel, about: str, body: bytes | _Slice) -> int | Stored:
-    """Send a chunk, or ask how far it is if there is none, and return what the bucket holds."""
+def _put(http: Session, url: str, upload: FileUpload, about: str, body: bytes | _Slice) -> int | Stored:
+    """Send a chunk, or ask how far it is if there is none, and return what the bucket has of it."""
     import requests
     import urllib3
 
@@ -136,22 +136,22 @@ def _ask(http: Session, url: str, parcel: Parcel, about: str, body: bytes | _Sli
     try:
         answer = http.put(url, data=body, headers={"Content-Range": about}, timeout=limits, allow_redirects=False)
     except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
-        raise broken(parcel.uri, error) from None  # its words hold the session's address
+        raise broken(upload.uri, error) from None  # its words hold the session's address
     if answer.status_code in _STORED:
-        return _stored(answer, parcel)
+        return _stored(answer, upload)
     if answer.status_code == _INCOMPLETE:
         # No Range at all: nothing is stored yet.
-        found = _HELD.fullmatch(answer.headers.get("Range", "").strip())
-        return int(found[1]) + 1 if found else 0
+        stored = _STORED_RANGE.fullmatch(answer.headers.get("Range", "").strip())
+        return int(stored[1]) + 1 if stored else 0
     if answer.status_code in _GONE:
-        message = f"{parcel.uri}: the bucket forgot the upload that was begun."
+        message = f"{upload.uri}: the bucket forgot the upload that was begun."
         raise SessionGoneError(message, AGAIN)
-    raise refusal(parcel.uri, answer.status_code, explanation(answer), answer.headers)
+    raise refusal(upload.uri, answer.status_code, explanation(answer), answer.headers)
 
 
-def _stored(answer: Response, parcel: Parcel) -> Stored:
+def _stored(answer: Response, upload: FileUpload) -> Stored:
     try:
         resource = answer.json()
         return Stored(int(resource["size"]), str(resource["crc32c"]))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise unreadable(parcel.uri, error) from None
+        raise unreadable(upload.uri, error) from None

@@ -14,6 +14,7 @@ from nyctaxi_etl.core.errors import CorruptFile, LakeError, NotPublished
 from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.core.side_files import is_count, is_texts, read_side_file, side_file
 from nyctaxi_etl.lakes.base import DISK_HINT
+from nyctaxi_etl.lakes.parquet import read_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,7 +46,7 @@ class LocalLake:
         with disk_errors_as(LakeError, path, DISK_HINT):
             if not path.is_file():
                 return None
-            return _noted(path) or _carried(path)
+            return _facts_beside(path) or _facts_inside(path)
 
     def put(self, key: str, path: Path, facts: Mapping[str, str], subject: str) -> None:
         """Copy the file to a ``.part``, flush it to the disk and rename it: see ``Lake.put``."""
@@ -59,8 +60,8 @@ class LocalLake:
                 claimed(target.parent, f"{target.name}.json.", ".part") as side_part,
             ):
                 _copy(path, part)
-                if _carried(part) != dict(facts):
-                    side_part.write_text(_note(part, facts), encoding="utf-8")
+                if _facts_inside(part) != dict(facts):
+                    side_part.write_text(_side_text(part, facts), encoding="utf-8")
                 part.replace(target)
                 # The side file after the object: if this is not reached, the old one no longer counts.
                 if side_part.exists():
@@ -96,29 +97,27 @@ class LocalLake:
         return self.folder / key
 
 
-def _carried(path: Path) -> dict[str, str]:
+def _facts_inside(path: Path) -> dict[str, str]:
     """Return the facts in a Parquet file; ``path`` may be its ``.part``."""
     if ".parquet" not in path.suffixes:
         return {}
-    from nyctaxi_etl.lakes.parquet import read_facts
-
     # An object that can't be read is one of which nothing is known: it is put again.
     with suppress(CorruptFile, OSError):
         return read_facts(path)
     return {}
 
 
-def _noted(path: Path) -> dict[str, str]:
-    """Return the facts in the side file if it is of this very file."""
+def _facts_beside(path: Path) -> dict[str, str]:
+    """Return the facts in the side file if it is of this very file; else none."""
     note = read_side_file(side_file(path, hidden=True), _FIELDS)
-    found = path.stat()
-    is_of_it = (note.get("bytes"), note.get("mtime_ns")) == (found.st_size, found.st_mtime_ns)
+    status = path.stat()
+    is_of_it = (note.get("bytes"), note.get("mtime_ns")) == (status.st_size, status.st_mtime_ns)
     return note["facts"] if is_of_it else {}
 
 
-def _note(path: Path, facts: Mapping[str, str]) -> str:
-    found = path.stat()
-    return json.dumps({"bytes": found.st_size, "mtime_ns": found.st_mtime_ns, "facts": dict(facts)}, indent=1)
+def _side_text(path: Path, facts: Mapping[str, str]) -> str:
+    status = path.stat()
+    return json.dumps({"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "facts": dict(facts)}, indent=1)
 
 
 def _copy(path: Path, part: Path) -> None:

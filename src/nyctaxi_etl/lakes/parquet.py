@@ -53,7 +53,7 @@ def staged_parquet(staged: Staged, path: Path, facts: Mapping[str, str]) -> None
     Every month has all columns of its dataset; those that its published file doesn't have are null.
     """
     columns = DATASETS[staged.partition.color].columns
-    write_parquet(_told(staged), arrow_schema(columns), path, facts)
+    write_parquet(_with_progress(staged), arrow_schema(columns), path, facts)
 
 
 def read_facts(path: Path) -> dict[str, str]:
@@ -62,8 +62,8 @@ def read_facts(path: Path) -> dict[str, str]:
     Raises ``CorruptFile`` if it isn't a whole Parquet file, or its facts aren't text.
     """
     try:
-        known = pq.read_metadata(path).metadata or {}
-        marked = {name: value for name, value in known.items() if name.startswith(_PREFIX)}
+        footer = pq.read_metadata(path).metadata or {}
+        marked = {name: value for name, value in footer.items() if name.startswith(_PREFIX)}
         return {name.removeprefix(_PREFIX).decode(): value.decode() for name, value in marked.items()}
     # A damaged footer is an OSError, too: "Couldn't deserialize thrift"; but that has no number.
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -75,21 +75,21 @@ def read_facts(path: Path) -> dict[str, str]:
 
 def _groups(rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
     """Gather batches to row groups."""
-    held: list[pa.RecordBatch] = []
+    group: list[pa.RecordBatch] = []
     count = size = 0
     blanks: dict[pa.DataType, pa.Array] = {}
     for whole in rows:
-        batch, weight = _lightened(whole, schema, blanks)
-        if held and (count + batch.num_rows > ROW_GROUP_ROWS or size + weight > ROW_GROUP_BYTES):
-            yield pa.Table.from_batches(held)
-            held, count, size = [], 0, 0
-        held.append(batch)
+        batch, weight = _with_shared_nulls(whole, schema, blanks)
+        if group and (count + batch.num_rows > ROW_GROUP_ROWS or size + weight > ROW_GROUP_BYTES):
+            yield pa.Table.from_batches(group)
+            group, count, size = [], 0, 0
+        group.append(batch)
         count, size = count + batch.num_rows, size + weight
-    if held:
-        yield pa.Table.from_batches(held)
+    if group:
+        yield pa.Table.from_batches(group)
 
 
-def _lightened(
+def _with_shared_nulls(
     batch: pa.RecordBatch, schema: pa.Schema, blanks: dict[pa.DataType, pa.Array]
 ) -> tuple[pa.RecordBatch, int]:
     """Return the batch as ``schema`` wants it, and the bytes that it holds.
@@ -97,9 +97,9 @@ def _lightened(
     Columns that it doesn't have, or of nulls alone, share one array of each type: a month has up to ten columns that
     its era didn't know, at eight bytes a row.
     """
-    columns, weight, rows, there = [], 0, batch.num_rows, set(batch.schema.names)
+    columns, weight, rows, names = [], 0, batch.num_rows, set(batch.schema.names)
     for wanted in schema:
-        column = batch.column(wanted.name) if wanted.name in there else None
+        column = batch.column(wanted.name) if wanted.name in names else None
         if column is not None and column.null_count < rows:
             columns.append(column)
             weight += column.nbytes
@@ -110,7 +110,7 @@ def _lightened(
     return pa.RecordBatch.from_arrays(columns, schema=schema), weight
 
 
-def _told(staged: Staged) -> Iterator[pa.RecordBatch]:
+def _with_progress(staged: Staged) -> Iterator[pa.RecordBatch]:
     done = 0
     for batch in batches(staged):
         yield batch
