@@ -125,7 +125,7 @@ def _request(  # noqa: PLR0913, PLR0917 - what a caller narrows it by
     lake: object,
 ) -> _Request:
     if lake is not None:
-        message = f"lake={lake!r}: the argument that says where to read is not called so any more."
+        message = f"lake={lake!r}: where to read is said by at= now."
         raise UsageError(message, f"Write at={lake!r}.")
     colors = parse_colors([color])
     if len(colors) > 1:
