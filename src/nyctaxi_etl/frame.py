@@ -135,7 +135,7 @@ def _request(  # noqa: PLR0913, PLR0917 - what a caller narrows it by
     today = datetime.now(UTC).date()
     partitions, _ = select(colors, parse_years(str(year)), parse_months(str(numbers)), FIRST_MONTHS, today)
     wanted = Wanted(_columns(colors[0], columns), reading.check_condition(where), parameters or {})
-    folder = folder_of(str(config.settings().data_dir if data_dir is None else data_dir), "--data-dir")
+    folder = folder_of(str(config.settings().data_dir if data_dir is None else data_dir), "data_dir")
     return _Request(colors[0], partitions, wanted, at, folder)
 
 

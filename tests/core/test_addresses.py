@@ -79,7 +79,7 @@ def test_an_address_without_one(address: str) -> None:
     assert not holds_secret(address)
     assert not is_refused_by_schema(address)
     assert shown(address) == address
-    refuse_secret("--to", address)
+    refuse_secret("to", address)
 
 
 PARTS = st.sampled_from(

@@ -502,7 +502,7 @@ def test_a_bucket_that_is_not_there_is_named(fake: Place, new: Path, tmp_path: P
     lake = GcsLake(gcs_client(fake.gate.url), "not-there")
     with pytest.raises(LakeError, match="no bucket gs://not-there") as caught:
         lake.put(KEY, new, NEW, str(JANUARY))
-    assert "--lake" in caught.value.hint
+    assert "`lake=`" in caught.value.hint
     said = _words(404, "The specified bucket does not exist.")
     fake.gate.faults.append(Fault(lambda asked: asked.method == "GET", times=2, status=404, body=said))
     with pytest.raises(LakeError, match="no bucket gs://not-there"):

@@ -244,8 +244,8 @@ def test_a_wrong_argument_is_told_in_python(prefect_here: PrefectServer, wrong: 
     with pytest.raises(UsageError, match=f"^{re.escape(says)}") as caught:
         call([1], **wrong)
     flow_run = prefect_here.flow_run("ingest")
-    assert flow_run["state"]["message"] == caught.value.message
-    lines = logged(prefect_here, flow_run, "Finished in state", caught.value.message, f"Hint: {caught.value.hint}")
+    assert flow_run["state"]["message"] == str(caught.value)
+    lines = logged(prefect_here, flow_run, "Finished in state", str(caught.value), f"Hint: {caught.value.hint}")
     assert not any("--" in line or "Traceback" in line for line in lines)
 
 

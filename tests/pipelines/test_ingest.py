@@ -189,7 +189,7 @@ def test_a_full_disk_fails_the_month(job: Job) -> None:
     assert result.outcome == "failed"
     assert result.failure is not None
     assert str(job.data_dir / "staging") in result.failure.message
-    assert "--data-dir" in result.failure.hint
+    assert "`data_dir=`" in result.failure.hint
 
 
 def test_a_load_is_tried_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -535,7 +535,7 @@ def test_no_room_is_said_before_anything_is_taken(site: Site, into: Path, monkey
     _with_room(monkeypatch, 100_000)
     with pytest.raises(NycTaxiError, match="no room for the 5") as caught:
         fetch(_source(site, GZIP), JANUARY, into)
-    assert "--data-dir" in caught.value.hint
+    assert "`data_dir=`" in caught.value.hint
     assert _left(into) == []
     _with_room(monkeypatch, 10_000_000)
     assert fetch(_source(site, GZIP), JANUARY, into).is_current()
@@ -1160,7 +1160,7 @@ def test_a_file_where_the_folder_should_be(site: Site, tmp_path: Path) -> None:
     blocked.write_text("")
     with pytest.raises(UsageError, match=str(blocked)) as caught:
         fetch(_source(site, PARQUET), JANUARY, blocked)
-    assert "--data-dir" in caught.value.hint
+    assert "`data_dir=`" in caught.value.hint
 
 
 def test_a_lock_that_cannot_be_had_is_named(site: Site, into: Path) -> None:

@@ -462,7 +462,7 @@ def test_a_foreign_table_is_refused(place: Place, kind: str, tmp_path: Path) -> 
     place.query(f"CREATE {kind} trips AS SELECT 5 AS trip")
     with pytest.raises(WarehouseError, match="trips") as caught:
         place.put(stage_rows(tmp_path, "2021-01", trips([1])))
-    assert "--table" in caught.value.hint
+    assert "`table=`" in caught.value.hint
     assert place.query("SELECT * FROM trips") == [(5,)]
     assert not place.proxy.started("load")
 

@@ -265,7 +265,7 @@ def test_an_unpartitioned_table_is_refused(postgres: PostgresServer, tmp_path: P
     ask(postgres, "COMMENT ON TABLE trips IS 'nyctaxi green trips, one partition a month'")
     with pytest.raises(WarehouseError, match="partitioned") as caught:
         put(postgres, tmp_path, "2021-01", [1])
-    assert "--table" in caught.value.hint
+    assert "`table=`" in caught.value.hint
     assert numbers_of(postgres) == [5]
 
 

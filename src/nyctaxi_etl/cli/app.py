@@ -13,8 +13,9 @@ import typer
 from typer.exceptions import TyperException
 
 from nyctaxi_etl.cli import console, options, streams
-from nyctaxi_etl.cli.errors import door, print_json, refuse
+from nyctaxi_etl.cli.errors import error_boundary, print_error, print_json
 from nyctaxi_etl.cli.run import do, prefect_ready, waiting
+from nyctaxi_etl.cli.spelling import hint_with_options
 from nyctaxi_etl.cli.stopping import Stop
 from nyctaxi_etl.core.errors import UsageError
 from nyctaxi_etl.core.partition import Color  # noqa: TC001 - Typer reads the annotations
@@ -57,7 +58,7 @@ def _root(
 
 
 def _zones(given: options.Given) -> None:
-    with door(ZONES.name, given) as settings:
+    with error_boundary(ZONES.name, given) as settings:
         from nyctaxi_etl.orchestration import connections as places
         from nyctaxi_etl.orchestration import jobs as commands
         from nyctaxi_etl.orchestration import zones as lookup
@@ -79,7 +80,7 @@ def _zones(given: options.Given) -> None:
 
 
 def _blocks_init(given: options.Given) -> None:
-    with door(BLOCKS_INIT.name, given) as settings:
+    with error_boundary(BLOCKS_INIT.name, given) as settings:
         from nyctaxi_etl.orchestration import blocks
         from nyctaxi_etl.orchestration import jobs as commands
 
@@ -89,6 +90,7 @@ def _blocks_init(given: options.Given) -> None:
         with prefect_ready(settings) if wanted else nullcontext():
             statuses = blocks.register(settings)
             statuses = blocks.check(statuses, commands.google_of(settings)) if settings.check else statuses
+        statuses = tuple(replace(status, note=hint_with_options(status.note)) for status in statuses)
         code = EXIT_INCOMPLETE if any(status.is_failed for status in statuses) else EXIT_OK
         if settings.json:
             print_json({"command": "blocks-init", "results": [vars(status) for status in statuses], "exit_code": code})
@@ -150,4 +152,4 @@ def _refuse_line(error: TyperException, argv: list[str]) -> int:
     message = error.format_message().replace("Value error, ", "")  # pydantic's, which Typer reads values with
     choice = re.search(r"'([^']*)' is not one of (.*)", message)
     meant = did_you_mean(choice[1], re.findall(r"'([^']*)'", choice[2])) if choice else ""
-    return refuse(UsageError(message, f"{meant}See `{program} --help`."), command, as_json=as_json)
+    return print_error(command, UsageError(message, f"{meant}See `{program} --help`."), as_json=as_json)

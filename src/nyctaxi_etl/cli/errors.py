@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import re
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from nyctaxi_etl.cli import console
+from nyctaxi_etl.cli.spelling import failure_with_options, message_of
 from nyctaxi_etl.core.errors import Bug, NycTaxiError, UsageError, trace_of
-from nyctaxi_etl.core.report import EXIT_INCOMPLETE, EXIT_USAGE, LoadReport
+from nyctaxi_etl.core.report import EXIT_INCOMPLETE, EXIT_USAGE, Failure, LoadReport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from nyctaxi_etl.settings import Settings
 
@@ -23,16 +25,20 @@ _NO_SERVER = ("Failed to reach API", "Prefect API server", "No Prefect API URL")
 
 
 @contextmanager
-def door(command: str, given: dict[str, Any]) -> Iterator[Settings]:
-    """Give the settings with the options put over them; turn any error into a message, a hint and an exit code."""
+def error_boundary(command: str, given: dict[str, Any]) -> Iterator[Settings]:
+    """Give the settings with the options put over them; turn any error into a message, a hint and an exit code.
+
+    Raises:
+        typer.Exit: After an error, which has been printed; its exit code is the error's.
+    """
     from nyctaxi_etl import settings as config
 
-    found: Settings | None = None
+    settings: Settings | None = None
     try:
-        found = config.settings()
+        settings = config.settings().overruled_by(given)
         for warning in config.warnings():
             console.say_note(f"Warning: {warning}")
-        yield found.overruled_by(given)
+        yield settings
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:
@@ -40,12 +46,13 @@ def door(command: str, given: dict[str, Any]) -> Iterator[Settings]:
         output = output._replace(**{name: given[name] for name in output._fields if name in given})
         if output.debug:
             console.say(trace_of(error))
-        known = _from_setting(error, found, given) if isinstance(error, NycTaxiError) else Bug.of(error)
-        raise typer.Exit(refuse(known, command, as_json=output.json)) from error
+        told = error if isinstance(error, NycTaxiError) else Bug.of(error)
+        from_environment = settings.from_environment if settings else ()
+        raise typer.Exit(print_error(command, told, from_environment, as_json=output.json)) from error
 
 
 @contextmanager
-def reaching_prefect(instead: str = "") -> Iterator[None]:
+def prefect_reachable(instead: str = "") -> Iterator[None]:
     """Say plainly that Prefect's server is not there; ``instead`` is what a user can do without it."""
     import httpx
 
@@ -60,28 +67,22 @@ def reaching_prefect(instead: str = "") -> Iterator[None]:
         raise UsageError(message, f"{', '.join(filter(None, ways))}.") from error
 
 
-def refuse(error: NycTaxiError, command: str, *, as_json: bool) -> int:
-    """Print the error for people, and as JSON if asked for; return the exit code."""
+def print_error(command: str, error: NycTaxiError, from_environment: Collection[str] = (), *, as_json: bool) -> int:
+    """Print an error that ends a command, for people and, if asked for, as JSON; return the exit code.
+
+    ``from_environment`` are the settings whose values are not the command line's.
+    """
     code = EXIT_USAGE if isinstance(error, UsageError) else EXIT_INCOMPLETE
-    console.say(f"Error: {error.message}")
-    if error.hint:
-        console.say(f"Hint: {error.hint}")
+    failure = replace(failure_with_options(Failure.of(error)), message=message_of(error, from_environment))
+    console.say(f"Error: {failure.message}")
+    if failure.hint:
+        console.say(f"Hint: {failure.hint}")
     if as_json:
-        failure = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
-        print_json(LoadReport(command, "", "", ()).as_dict() | {"error": failure, "exit_code": code})
+        told = {"type": failure.type, "message": failure.message, "hint": failure.hint}
+        print_json(LoadReport(command, "", "", ()).as_dict() | {"error": told, "exit_code": code})
     return code
 
 
 def print_json(document: dict[str, Any]) -> None:
     """Print the one JSON object of a command to stdout."""
     typer.echo(json.dumps(document, indent=2, default=str))
-
-
-def _from_setting(error: NycTaxiError, found: Settings | None, given: dict[str, Any]) -> NycTaxiError:
-    """Name the setting where an error speaks of an option that was not given."""
-    option = re.match(r"--([a-z-]+)", error.message)
-    name = option[1].replace("-", "_") if option else ""
-    if found is None or name in given or name not in found.from_environment:
-        return error
-    rest = error.message[len(name) + len("--") :]
-    return type(error)(f"NYCTAXI_{name.upper()}{rest}", error.hint)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import typer
 
 from nyctaxi_etl.cli import console
-from nyctaxi_etl.cli.errors import door, print_json, reaching_prefect
-from nyctaxi_etl.core.errors import Bug, IncompleteRun, NycTaxiError, UsageError
+from nyctaxi_etl.cli.errors import error_boundary, prefect_reachable, print_json
+from nyctaxi_etl.cli.spelling import report_with_options
+from nyctaxi_etl.core.errors import Bug, IncompleteRun, UsageError
 from nyctaxi_etl.core.partition import parse_colors, parse_months, parse_years
 from nyctaxi_etl.orchestration.runners import Left, Run
 
@@ -42,7 +43,7 @@ class Request(NamedTuple):
 
 def do(command: Any, given: dict[str, Any]) -> None:
     """Run one of the three commands on months, and end with its report."""
-    with door(command, given) as settings:
+    with error_boundary(command, given) as settings:
         request = _request(command, settings)
         if settings.dry_run:
             from nyctaxi_etl.orchestration import jobs as commands
@@ -63,8 +64,8 @@ def _request(command: Command, settings: Settings) -> Request:
     job = commands.job_of(command, settings, uuid.uuid4().hex)
     partitions, notes = commands.partitions_of(job.source, colors, years, months)
     if job.table and len(colors) > 1:
-        message = f"--table {job.table} names one table for {len(colors)} colours."
-        raise UsageError(message, "A table holds one colour: run once for each, or leave --table out.")
+        message = f"{job.table} names one table for {len(colors)} colours."
+        raise UsageError(message, "A table holds one colour: run once for each, or leave --table out.", about="table")
     commands.check(job)
     for note in notes:
         console.say_note(note)
@@ -105,10 +106,7 @@ def _run_flow(request: Request) -> LoadReport:
 
 
 def _followed(request: Request, flow: Callable[[], Any]) -> LoadReport:
-    """Return the report that the flow ends with, or that of its months if its server is lost when they are done.
-
-    An error that the flow was refused by is raised in the words of options.
-    """
+    """Return the report that the flow ends with, or that of its months if its server is lost when they are done."""
     from nyctaxi_etl.orchestration import blocks
     from nyctaxi_etl.pipelines import ingest as pipeline
 
@@ -124,7 +122,7 @@ def _followed(request: Request, flow: Callable[[], Any]) -> LoadReport:
         report = pipeline.report(request.command, request.job, run.results)
         return replace(report, notes=(f"{_LOST} ({why})",))
     if isinstance(outcome, BaseException):
-        raise outcome.__cause__ if isinstance(outcome.__cause__, NycTaxiError) else outcome
+        raise outcome
     made: LoadReport = outcome
     return made
 
@@ -151,7 +149,7 @@ def prefect_ready(settings: Settings, instead: str = "") -> Iterator[None]:
     config.prepare_prefect(console=settings.verbose, instead=instead)
     # Prefect's threads would write to stderr, past every setting, what they could not send to a server that is gone.
     logging.raiseExceptions = settings.verbose
-    with reaching_prefect(instead):
+    with prefect_reachable(instead):
         from nyctaxi_etl.orchestration import blocks
 
         blocks.start_server()
@@ -159,10 +157,11 @@ def prefect_ready(settings: Settings, instead: str = "") -> Iterator[None]:
 
 
 def _finish(report: LoadReport, settings: Settings) -> NoReturn:
+    told = report_with_options(report)
     for partition, trace in report.traces.items() if settings.debug else ():
         console.say(f"{partition}: {trace}")
     if settings.json:
-        print_json(report.as_dict())
+        print_json(told.as_dict())
     else:
-        console.show_report(report)
+        console.show_report(told)
     raise typer.Exit(report.exit_code)

@@ -42,8 +42,8 @@ _HOLDS = re.compile(_SECRET)
 PATTERN = rf"^(?!{_SECRET})[\s\S]*$"
 
 _HINTS = {
-    "--to": "Leave it out: set PGPASSWORD, use a password file, or register a block (blocks-init).",
-    "--lake": "Leave it out: a bucket is entered with the machine's own credentials, or by a block (blocks-init).",
+    "to": "Leave it out: set PGPASSWORD, use a password file, or register a block (blocks-init).",
+    "lake": "Leave it out: a bucket is entered with the machine's own credentials, or by a block (blocks-init).",
 }
 _SOURCE_HINT = "It would be kept in logs and in the ledger: use an address without one."
 
@@ -61,23 +61,32 @@ def shown(address: str) -> str:
     return f"{scheme[0] if scheme else ''}..."
 
 
-def refuse_secret(name: str, address: str) -> None:
-    """Raise ``UsageError`` for an address with a password in it; ``name`` is the option or setting that has it."""
+def refuse_secret(about: str, address: str) -> None:
+    """Return nothing if an address has no password in it; ``about`` is the argument or setting that it was given by.
+
+    Raises:
+        UsageError: It has one, which is not repeated.
+    """
     if holds_secret(address):
-        what = "a password" if name in _HINTS else "a user name or password"
-        message = f"{name} {shown(address)}: the address holds {what}."
-        raise UsageError(message, _HINTS.get(name, _SOURCE_HINT))
+        what = "a password" if about in _HINTS else "a user name or password"
+        message = f"{shown(address)}: the address holds {what}."
+        raise UsageError(message, _HINTS.get(about, _SOURCE_HINT), about=about)
 
 
-def folder_of(text: str, name: str) -> Path:
-    """Return the folder that the option ``name`` gives; ``~`` is a home. Raises ``UsageError`` if it can't be one."""
+def folder_of(text: str, about: str) -> Path:
+    """Return the folder that the argument or setting ``about`` gives; ``~`` is a home.
+
+    Raises:
+        UsageError: It can't be one, because its name is no UTF-8 or the home of nobody.
+    """
     shown = text.encode("utf-8", "backslashreplace").decode()
     try:
         text.encode("utf-8")
         return Path(text).expanduser()
     except UnicodeEncodeError:
-        message = f"{name} {shown}: the name of this folder is not written in UTF-8."
-        raise UsageError(message, "Rename it, or name another: databases and JSON can't hold such a name.") from None
+        message = f"{shown}: the name of this folder is not written in UTF-8."
+        hint = "Rename it, or name another: databases and JSON can't hold such a name."
+        raise UsageError(message, hint, about=about) from None
     except RuntimeError:
-        message = f"{name} {shown}: there is no such home."
-        raise UsageError(message, "Write the whole path, or ~/ for your own home.") from None
+        message = f"{shown}: there is no such home."
+        raise UsageError(message, "Write the whole path, or ~/ for your own home.", about=about) from None

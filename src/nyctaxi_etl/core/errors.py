@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 class NycTaxiError(Exception):
     """Something the user can understand: what happened, where, and the next move.
 
-    ``message`` names the thing and the place, ``hint`` the next move (may be empty). Neither holds a secret.
+    ``message`` names the thing and the place, ``hint`` the next move (may be empty). Neither holds a secret. What a
+    hint quotes stands in backticks: a shell command, or an argument as Python writes it, `to=duckdb:///path` or
+    `force=True`. The command line spells arguments as its options: see ``cli.spelling``.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
@@ -52,7 +54,19 @@ class NycTaxiError(Exception):
 
 
 class UsageError(NycTaxiError):
-    """A wrong option, setting or block: exit code 2, before anything is moved."""
+    """A wrong option, setting or block: exit code 2, before anything is moved.
+
+    ``about`` is the argument or setting that is wrong, by its name in Python (``data_dir``), empty if it is none or
+    several. The message then begins with what was given, and its text is as Python writes it: ``source=tcl: there is
+    no such folder.``
+    """
+
+    def __init__(self, message: str, hint: str = "", *, about: str = "") -> None:
+        super().__init__(message, hint)
+        self.about = about
+
+    def __str__(self) -> str:
+        return f"{self.about}={self.message}" if self.about else self.message
 
 
 class NotPublished(NycTaxiError):  # noqa: N818 - a state of the world, named as users name it
@@ -113,7 +127,7 @@ class Bug(NycTaxiError):  # noqa: N818 - as above
         """Say of an exception what it is; secrets that its words may repeat are left out."""
         lines = str(error).splitlines()
         words = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-        hint = "This is a bug in nyctaxi: run again with --debug and report what it prints."
+        hint = "This is a bug in nyctaxi: report it with its traceback."
         return cls(_printable(words)[:_LONGEST], hint, trace_of(error))
 
 

@@ -213,21 +213,21 @@ class Staged:
 def parse_years(text: str) -> tuple[int, ...]:
     """Read ``2021`` or ``2019-2021`` or a comma-separated mix; ascending, each year once."""
     hint = "Write it as 2021, 2019-2021 or 2019,2021."
-    years = _numbers(text, "--year", hint)
+    years = _numbers(text, "year", hint)
     if years[0] < FIRST_FOUR_DIGITS:
-        message = f"--year {text}: a year has four digits."
-        raise UsageError(message, hint)
+        message = f"{text}: a year has four digits."
+        raise UsageError(message, hint, about="year")
     return years
 
 
 def parse_months(text: str) -> tuple[int, ...]:
     """Read ``1-3`` or ``1,3,5-7``; ascending, each month once, 1 to 12."""
     hint = "Write it as 1-3 or 1,3,5-7; months are 1 to 12."
-    months = _numbers(text, "--months", hint)
+    months = _numbers(text, "months", hint)
     wrong = [number for number in months if not 1 <= number <= MONTHS_IN_YEAR]
     if wrong:
-        message = f"--months {text}: {wrong[0]} is not a month."
-        raise UsageError(message, hint)
+        message = f"{text}: {wrong[0]} is not a month."
+        raise UsageError(message, hint, about="months")
     return months
 
 
@@ -236,9 +236,9 @@ def parse_colors(texts: Iterable[str]) -> tuple[Color, ...]:
     names = [name.strip().lower() for text in texts for name in text.split(",") if name.strip()]
     wrong = [name for name in names if name not in set(Color)]
     if wrong or not names:
-        message = f"--color {','.join(names) or '(empty)'}: {wrong[0] if wrong else 'nothing'} is not a colour."
+        message = f"{','.join(names) or '(empty)'}: {wrong[0] if wrong else 'nothing'} is not a colour."
         meant = did_you_mean(wrong[0], Color) if wrong else ""
-        raise UsageError(message, f"{meant}Choose of {', '.join(Color)}.")
+        raise UsageError(message, f"{meant}Choose of {', '.join(Color)}.", about="color")
     return tuple(dict.fromkeys(Color(name) for name in names))
 
 
@@ -295,13 +295,13 @@ def _months(count: int) -> str:
     return "1 month" if count == 1 else f"{count} months"
 
 
-def _numbers(text: str, option: str, hint: str) -> tuple[int, ...]:
+def _numbers(text: str, about: str, hint: str) -> tuple[int, ...]:
     numbers: set[int] = set()
     for part in text.split(","):
         found = re.fullmatch(r"\s*(\d{1,4})\s*(?:-\s*(\d{1,4})\s*)?", part, re.ASCII)
         low, high = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
         if high < low:
-            message = f"{option} {text}: {part.strip() or 'nothing'!r} is not a number or an ascending range."
-            raise UsageError(message, hint)
+            message = f"{text}: {part.strip() or 'nothing'!r} is not a number or an ascending range."
+            raise UsageError(message, hint, about=about)
         numbers.update(range(low, high + 1))
     return tuple(sorted(numbers))

@@ -127,7 +127,7 @@ class GcsLake:
         info = self._info(key, subject, "get")
         if info is None:
             message = f"{subject}: {self.uri(key)} isn't there."
-            raise NotPublished(message, "Put the month into this lake with `nyctaxi upload`, or name another --lake.")
+            raise NotPublished(message, "Put the month into this lake with `nyctaxi upload`, or name another `lake=`.")
         target = into / PurePosixPath(key).name
         part = target.with_name(f"{target.name}.part")
         with disk_errors_as(LakeError, part, DISK_HINT):
@@ -214,7 +214,7 @@ class GcsLake:
             stored = send_file(http, url, upload, self._chunk_bytes)
         if stored != (upload.size, upload.crc32c):
             message = f"{upload.uri}: the bucket took other bytes than were sent (crc32c {stored.crc32c})."
-            raise LakeError(message, "What is there now is damaged: put the month again with --force.")
+            raise LakeError(message, "What is there now is damaged: put the month again with `force=True`.")
 
     def _is_stored(self, key: str, upload: FileUpload, facts: Mapping[str, str]) -> bool:
         info = self._info(key, upload.subject, "put")

@@ -37,7 +37,7 @@ class ReplacedError(LakeError):
 _MISSING = (
     MissingError,
     "there is no bucket {bucket}.",
-    "Create it (`gcloud storage buckets create`), or name another with --lake.",
+    "Create it (`gcloud storage buckets create`), or name another with `lake=`.",
 )
 # What an answer means, and the next move.
 _REFUSALS: Mapping[int, tuple[type[LakeError], str, str]] = {

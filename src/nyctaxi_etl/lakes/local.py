@@ -75,7 +75,7 @@ class LocalLake:
         path = self._path(key)
         if not path.is_file():
             message = f"{subject}: {path} isn't there."
-            raise NotPublished(message, "Put the month into this lake with `nyctaxi upload`, or name another --lake.")
+            raise NotPublished(message, "Put the month into this lake with `nyctaxi upload`, or name another `lake=`.")
         return path
 
     def open(self, key: str) -> BinaryIO:

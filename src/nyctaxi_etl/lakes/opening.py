@@ -34,13 +34,13 @@ def open_lake(
     ``emulator``, the address of a server that stands in for Google's. Raises ``UsageError`` for an address that can't
     be a lake, and where there are no credentials.
     """
-    refuse_secret("--lake", address)
+    refuse_secret("lake", address)
     if address in {"", FOLDER}:
         return LocalLake(data_dir / FOLDER)
     bucket = _BUCKET.fullmatch(address)
     if bucket:
         return GcsLake(gcs_client(emulator, project), bucket[1], bucket[2] or "", chunk_bytes)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", address) and not re.match(r"[A-Za-z]:[\\/]", address):
-        message = f"--lake {address.partition('?')[0]}: not a lake that can be opened."
-        raise UsageError(message, "Name a folder, gs://bucket/prefix or block:NAME.")
-    return LocalLake(folder_of(address, "--lake"))
+        message = f"{address.partition('?')[0]}: not a lake that can be opened."
+        raise UsageError(message, "Name a folder, gs://bucket/prefix or block:NAME.", about="lake")
+    return LocalLake(folder_of(address, "lake"))

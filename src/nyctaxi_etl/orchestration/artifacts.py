@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from nyctaxi_etl.core.amounts import size
 from nyctaxi_etl.core.report import COLUMNS
-from nyctaxi_etl.core.spelling import in_python
 
 if TYPE_CHECKING:
     from nyctaxi_etl.core.report import LoadReport, PartitionResult
@@ -37,7 +36,7 @@ def month_page(result: PartitionResult, report: LoadReport) -> str:
         "flagged": ", ".join(f"{count:,} {rule}" for rule, count in result.flags.items()),
         "unknown columns": ", ".join(result.unknown_columns),
         "replaced": result.replaced and f"{result.replaced.rows_loaded:,} rows of {result.replaced.source}",
-        "error": result.failure and in_python(f"{result.failure.message} {result.failure.hint}".rstrip()),
+        "error": result.failure and f"{result.failure.message} {result.failure.hint}".rstrip(),
     }
     rows = (f"| {name} | {_cell(text)} |" for name, text in facts.items() if text)
     return "\n".join([f"# {result.partition}: {result.outcome}", "", "| | |", "|---|---|", *rows])
@@ -46,7 +45,7 @@ def month_page(result: PartitionResult, report: LoadReport) -> str:
 def month_line(result: PartitionResult, report: LoadReport) -> str:
     """Return what became of a month as a line for the log."""
     if result.failure:
-        return f"{result.partition} {result.outcome}: {in_python(result.failure.message)}"
+        return f"{result.partition} {result.outcome}: {result.failure.message}"
     counts = f"{result.rows_read:,} rows read, {result.rows_rejected:,} rejected, {result.rows_loaded:,} loaded"
     came = f"from {result.url or report.source} ({size(result.bytes)}, SHA-256 {result.sha256 or 'not known'})"
     where = f"to {result.table} in {report.destination}"
@@ -54,7 +53,7 @@ def month_line(result: PartitionResult, report: LoadReport) -> str:
 
 
 def _notes(result: PartitionResult) -> str:
-    return " ".join(in_python(f"{note.text} {note.hint}".rstrip()) for note in result.notes())
+    return " ".join(f"{note.text} {note.hint}".rstrip() for note in result.notes())
 
 
 def _cell(text: str) -> str:

@@ -17,10 +17,9 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from nyctaxi_etl.core.addresses import PATTERN, refuse_secret, shown
-from nyctaxi_etl.core.errors import IncompleteRun, NycTaxiError, UsageError
+from nyctaxi_etl.core.errors import IncompleteRun, NycTaxiError
 from nyctaxi_etl.core.partition import Color, Mode
 from nyctaxi_etl.core.report import LoadReport
-from nyctaxi_etl.core.spelling import in_python
 from nyctaxi_etl.orchestration.artifacts import month_line, month_page, report_description, report_table
 from nyctaxi_etl.orchestration.connections import lake_of, warehouse_of
 from nyctaxi_etl.orchestration.jobs import job_of, partitions_of
@@ -78,10 +77,7 @@ class _Addressed(Flow[P, R]):
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the parameters as the server keeps them. Raises ``UsageError`` for an address with a password."""
         for name in _ADDRESSES & parameters.keys():
-            try:
-                refuse_secret(f"--{name}", str(parameters[name]))
-            except UsageError as error:
-                raise UsageError(in_python(error.message), in_python(error.hint)) from None
+            refuse_secret(name, str(parameters[name]))
         return super().serialize_parameters(parameters)
 
 
@@ -206,7 +202,7 @@ def _run(command: "Command", asked: _Asked, given: dict[str, Any]) -> LoadReport
         _tag(command, job, partitions)
         report = pipeline.report(command, job, run_months(partitions, _told(month, command, job), asked.jobs))
     except NycTaxiError as error:
-        return _refused(error)
+        return _failed(error)
     return _finished(report)
 
 
@@ -275,18 +271,12 @@ def _finished(report: LoadReport) -> LoadReport:
     return _failed(IncompleteRun(outcomes, _why(report), report))
 
 
-def _refused(error: NycTaxiError) -> LoadReport:
-    """End the run by an error that concerns all of it, in the words of the flow's parameters."""
-    told = type(error)(in_python(error.message), in_python(error.hint))
-    told.__cause__ = error
-    return _failed(told)
-
-
 def _failed(error: NycTaxiError) -> LoadReport:
-    get_run_logger().error(error.message)
+    """End the run by an error that concerns all of it."""
+    get_run_logger().error(str(error))
     if error.hint:
         get_run_logger().error("Hint: %s", error.hint)
-    return _ending(Failed(message=error.message, data=error))
+    return _ending(Failed(message=str(error), data=error))
 
 
 def _ending(state: "State[Any]") -> LoadReport:
@@ -297,7 +287,7 @@ def _ending(state: "State[Any]") -> LoadReport:
 def _why(report: LoadReport) -> str:
     """Return why the first month is not in, and how many others aren't."""
     first, *others = [result for result in report.results if result.failure]
-    reason = in_python(f"{first.failure.message} {first.failure.hint}".rstrip()) if first.failure else ""
+    reason = f"{first.failure.message} {first.failure.hint}".rstrip() if first.failure else ""
     more = f" {len(others)} more: see the report." if others else ""
     return f"{first.partition}: {reason}{more}"
 

@@ -40,9 +40,9 @@ def job_of(command: Command, settings: Settings, run_id: str) -> Job:
 
     Raises ``UsageError`` for what can be seen to be wrong before anything is asked for.
     """
-    for option in ("source", "to", "lake"):
-        refuse_secret(f"--{option}", getattr(settings, option))
-    data_dir = folder_of(str(settings.data_dir), "--data-dir")
+    for name in ("source", "to", "lake"):
+        refuse_secret(name, getattr(settings, name))
+    data_dir = folder_of(str(settings.data_dir), "data_dir")
     lake = "" if command == "ingest" else _lake(settings.lake, data_dir)
     source = Source("lake", lake, ()) if command == "warehouse" else resolve(settings.source, settings.source_urls)
     return Job(
@@ -123,10 +123,11 @@ def _lake(text: str, data_dir: Path) -> str:
 
 def _warehouse(command: Command, to: str, lake: str) -> str:
     if to == BIGQUERY and command == "ingest":
-        message = "--to bigquery: BigQuery loads from the lake, not from a source."
+        message = "bigquery: BigQuery loads from the lake, not from a source."
         hint = "Run `nyctaxi upload --lake gs://bucket/prefix`, then `nyctaxi warehouse --to bigquery` with this lake."
-        raise UsageError(message, hint)
+        raise UsageError(message, hint, about="to")
     if to == BIGQUERY and not lake.startswith((_BUCKET, BLOCK)):
-        message = f"--lake {lake}: BigQuery loads from a bucket only."
-        raise UsageError(message, "Name one with --lake gs://bucket/prefix, for `nyctaxi upload` as well.")
+        message = f"{lake}: BigQuery loads from a bucket only."
+        hint = "Name one with `lake=gs://bucket/prefix`, for `nyctaxi upload` as well."
+        raise UsageError(message, hint, about="lake")
     return to

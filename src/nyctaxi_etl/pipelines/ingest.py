@@ -204,8 +204,8 @@ def prepare(job: Job) -> None:
         with tempfile.TemporaryFile(dir=job.data_dir):
             pass
     except OSError as error:
-        message = f"--data-dir {job.data_dir} can't be written to: {error.strerror}."
-        raise UsageError(message, "Name another folder with --data-dir or NYCTAXI_DATA_DIR.") from error
+        message = f"{job.data_dir} can't be written to: {error.strerror}."
+        raise UsageError(message, "Name another folder with `data_dir=`.", about="data_dir") from error
 
 
 def held(
@@ -229,9 +229,9 @@ def held(
 def refuse_by_uri(job: Job, warehouse: Warehouse) -> None:
     """Refuse a warehouse that loads from the lake alone. Raises ``UsageError``."""
     if warehouse.capabilities.loads_from_uri:
-        message = f"--to {job.to}: BigQuery loads from the lake, not from a source."
-        hint = "Run `nyctaxi upload --lake gs://bucket/prefix`, then `nyctaxi warehouse` with the same --lake."
-        raise UsageError(message, hint)
+        message = f"{job.to}: BigQuery loads from the lake, not from a source."
+        hint = "Run `nyctaxi upload --lake gs://bucket/prefix`, then `nyctaxi warehouse` with the same `lake=`."
+        raise UsageError(message, hint, about="to")
 
 
 def months(
@@ -253,7 +253,9 @@ def keep_real(job: Job, moves: Iterable[tuple[Partition, str, str]]) -> None:
     if lost and not job.force:
         more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
         message = f"Made-up rows (source sample) would replace real ones: {', '.join(lost[:_NAMED])}{more}."
-        hint = "Put them elsewhere (another table, data folder or lake); --force replaces the real ones all the same."
+        hint = (
+            "Put them elsewhere (another table, data folder or lake); `force=True` replaces the real ones all the same."
+        )
         raise UsageError(message, hint)
 
 
@@ -266,7 +268,7 @@ def keep_real_now(job: Job, staged: Stage, warehouse: Warehouse) -> None:
     for row in rows:
         if row.source != SAMPLE and row.color == partition.color:
             message = f"{partition}: meanwhile another run has loaded it from {row.source} into {table}."
-            raise WarehouseError(message, "Made-up rows don't replace real ones; --force does it all the same.")
+            raise WarehouseError(message, "Made-up rows don't replace real ones; `force=True` does it all the same.")
 
 
 def ingest_month(job: Job, partition: Partition, steps: Steps, row: LedgerRow | None) -> PartitionResult:
@@ -334,7 +336,7 @@ def on_disk(partition: Partition, folder: Path) -> Iterator[None]:
         if not error.errno:
             raise
         message = f"{partition}: {error.filename or folder}: {error.strerror}."
-        raise NycTaxiError(message, "Make room or give access there, or name another --data-dir.") from error
+        raise NycTaxiError(message, "Make room or give access there, or name another `data_dir=`.") from error
 
 
 def _counted(blank: PartitionResult, counts: tuple[int, int, int], raw: RawFile) -> PartitionResult:

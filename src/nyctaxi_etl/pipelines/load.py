@@ -142,7 +142,7 @@ def known(job: Job, partition: Partition, found: Found) -> Facts:
     facts = Facts.read(found.texts)
     if facts is None:
         message = f"{partition}: nyctaxi has not put {key} into the lake {job.lake}: nothing is known of it."
-        raise LakeError(message, "Put it there again with `nyctaxi upload`, or name another --lake.")
+        raise LakeError(message, "Put it there again with `nyctaxi upload`, or name another `lake=`.")
     return facts
 
 

@@ -154,12 +154,13 @@ def table_name(text: str) -> str:
     Raises ``UsageError`` otherwise.
     """
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,47}", text, re.ASCII):
-        message = f"--table {text!r} can't name a table."
-        raise UsageError(message, "Use letters, digits and underscores, at most 48, not beginning with a digit.")
+        message = f"{text!r} can't name a table."
+        hint = "Use letters, digits and underscores, at most 48, not beginning with a digit."
+        raise UsageError(message, hint, about="table")
     if _RESERVED.fullmatch(text.lower()):
-        message = f"--table {text!r} is a name that nyctaxi or a database has for tables and indexes of its own."
+        message = f"{text!r} is a name that nyctaxi or a database has for tables and indexes of its own."
         hint = "Not to begin with nyctaxi_, taxi_zone_lookup or sqlite_, nor to end with file_month: choose another."
-        raise UsageError(message, hint)
+        raise UsageError(message, hint, about="table")
     return text.lower()
 
 

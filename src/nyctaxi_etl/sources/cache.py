@@ -40,7 +40,7 @@ _FIELDS: Mapping[str, Callable[[Any], bool]] = {
     "sha256": is_digest,
     "mtime_ns": is_count,
 }
-_ELSEWHERE = "Make room or give access there, or name another folder: --data-dir, --source."
+_ELSEWHERE = "Make room or give access there, or name another folder: `data_dir=`, `source=`."
 _USERS_TO_MEND = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR})
 
 

@@ -94,7 +94,7 @@ def _download_to(blank: RawFile, client: httpx.Client, request: DownloadRequest)
 def _with_copy(broken: Transient, copy: RawFile) -> Transient:
     since = copy.last_modified or _iso(copy.mtime_ns)
     message = f"{broken.message} A whole copy from {since} is here; whether it is still the published one isn't known."
-    return Transient(message, f"{broken.hint} Or load the copy: --source {copy.path.parent}", broken.retry_after)
+    return Transient(message, f"{broken.hint} Or load the copy: `source={copy.path.parent}`", broken.retry_after)
 
 
 def _find_in_folder(source: Source, partition: Partition) -> RawFile:
@@ -104,7 +104,7 @@ def _find_in_folder(source: Source, partition: Partition) -> RawFile:
         if path.is_file():
             if fault := fault_at_edges(path, path.name):
                 message = f"{partition}: {path} is {fault}."
-                raise CorruptFile(message, "Replace the file, or name another --source.")
+                raise CorruptFile(message, "Replace the file, or name another `source=`.")
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
                 digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -89,7 +89,7 @@ def _check_ceiling(request: DownloadRequest, announced: int, done: int) -> None:
     """Refuse a file larger than any can be, or than the server itself announced."""
     if max(announced, done) > request.ceiling:
         message = f"{request}: larger than {request.ceiling:,} bytes, which nothing published comes near to."
-        raise CorruptFile(message, "Nothing of it was kept. Is it the right address? Or name another --source.")
+        raise CorruptFile(message, "Nothing of it was kept. Is it the right address? Or name another `source=`.")
     if announced and done > announced:
         message = f"{request}: goes on behind the {announced:,} bytes that the server announced."
         raise CorruptFile(
@@ -108,10 +108,10 @@ def _room(request: DownloadRequest, announced: int, done: int) -> int:
     if not announced and done > LARGEST_MONTH_BYTES:
         came = f"{done:,} bytes came without an end, more than any month has"
         message = f"{request}: {came}, and the disk has no more room."
-        raise CorruptFile(message, "Nothing of it was kept. Name another --source.")
+        raise CorruptFile(message, "Nothing of it was kept. Name another `source=`.")
     wants = f"the {announced - done:,} bytes that are missing" if announced else "more of it"
     message = f"{request}: {request.part.parent}: no room for {wants}; {RESERVE_BYTES >> 20} MiB are left free."
-    raise NycTaxiError(message, "Make room there, or name another folder with --data-dir.")
+    raise NycTaxiError(message, "Make room there, or name another folder with `data_dir=`.")
 
 
 def _progress(subject: str, total: int) -> Callable[[int], None]:

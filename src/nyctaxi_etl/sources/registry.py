@@ -92,7 +92,7 @@ NAMES = ", ".join(SOURCES)
 
 
 def resolve(text: str, urls: Mapping[str, str] | None = None) -> Source:
-    """Return the source that ``--source`` names: one of ``SOURCES``, a folder or an http(s) base URL.
+    """Return the source that a text names: one of ``SOURCES``, a folder or an http(s) base URL.
 
     ``urls`` has other base URLs for sources, by their names. Raises ``UsageError`` for a folder that isn't there and a
     URL that holds a password or a query.
@@ -100,11 +100,11 @@ def resolve(text: str, urls: Mapping[str, str] | None = None) -> Source:
     source = SOURCES.get(text)
     if source and source.base:
         url = (urls or {}).get(source.name, source.base)
-        return replace(source, base=_base_url(url, f"NYCTAXI_{source.url_setting.upper()}"))
+        return replace(source, base=_base_url(url, source.url_setting))
     if source:
         return source
     if "://" in text:
-        url = _base_url(text, "--source")
+        url = _base_url(text, "source")
         host = urlsplit(url).netloc
         # A host may be called as a source is: the ledger must tell the two apart.
         is_taken = host in SOURCES or host == _FOLDER
@@ -112,9 +112,9 @@ def resolve(text: str, urls: Mapping[str, str] | None = None) -> Source:
     return Source(_FOLDER, str(_folder(text)), _FOLDER_KEYS)
 
 
-def _base_url(text: str, name: str) -> str:
-    """Return a base address without a slash at its end; ``name`` is the option or setting that it was given by."""
-    refuse_secret(name, text)
+def _base_url(text: str, about: str) -> str:
+    """Return a base address without a slash at its end; ``about`` is the argument or setting that it was given by."""
+    refuse_secret(about, text)
     scheme = text.partition(":")[0]
     try:
         parts = urlsplit(text)
@@ -123,12 +123,14 @@ def _base_url(text: str, name: str) -> str:
     except ValueError:  # an open bracket, or a port that is none
         is_one = False
     if not is_one:
-        message = f"{name} {scheme[:8]}://...: not an http or https address."
+        message = f"{scheme[:8]}://...: not an http or https address."
         hint = f"Name {NAMES}, a folder or an http(s) base URL."
-        raise UsageError(message, hint if name.startswith("--") else "Write it as https://host or https://host/folder.")
+        other = "Write it as https://host or https://host/folder."
+        raise UsageError(message, hint if about == "source" else other, about=about)
     if parts.query or parts.fragment:
-        message = f"{name} {parts.scheme}://{parts.netloc}{parts.path}?...: a base address can't have a query."
-        raise UsageError(message, "Months' names are put behind it: leave out all from the question mark on.")
+        message = f"{parts.scheme}://{parts.netloc}{parts.path}?...: a base address can't have a query."
+        hint = "Months' names are put behind it: leave out all from the question mark on."
+        raise UsageError(message, hint, about=about)
     return text.rstrip("/")
 
 
@@ -143,10 +145,10 @@ def _is_host(name: str) -> bool:
 
 
 def _folder(text: str) -> Path:
-    refuse_secret("--source", text)
-    folder = folder_of(text, "--source")
+    refuse_secret("source", text)
+    folder = folder_of(text, "source")
     if not folder.is_dir():
-        message = f"--source {text}: there is no such folder."
+        message = f"{text}: there is no such folder."
         names = f"Name {NAMES}, an existing folder or an http(s) base URL."
-        raise UsageError(message, f"{did_you_mean(text, SOURCES)}{names}")
-    return folder_of(str(folder.resolve()), "--source")
+        raise UsageError(message, f"{did_you_mean(text, SOURCES)}{names}", about="source")
+    return folder_of(str(folder.resolve()), "source")

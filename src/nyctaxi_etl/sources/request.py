@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CEILING_BYTES = 64 * LARGEST_MONTH_BYTES
 
 RESUME = "Run the same command again: it goes on where it stopped."
-LOOK = "Open the address in a browser; behind a proxy set HTTPS_PROXY, or name another --source."
+LOOK = "Open the address in a browser; behind a proxy set HTTPS_PROXY, or name another `source=`."
 
 
 @dataclass(frozen=True)

@@ -111,4 +111,4 @@ def _named(table: pa.Table, url: str) -> pa.Table:
 
 
 def _corrupt(url: str, what: str) -> CorruptFile:
-    return CorruptFile(f"{SUBJECT}: {url} can't be read ({what}).", "Replace the file, or name another --source.")
+    return CorruptFile(f"{SUBJECT}: {url} can't be read ({what}).", "Replace the file, or name another `source=`.")

@@ -95,14 +95,14 @@ def open_warehouse(address: str, data_dir: Path) -> Warehouse:
 
     Nothing is connected to yet. Raises ``UsageError`` for an address that can't be one or holds a password.
     """
-    refuse_secret("--to", address)
+    refuse_secret("to", address)
     if address == "duckdb":
         address = f"duckdb:///{data_dir / 'nyctaxi.duckdb'}"
     scheme = address.partition(":")[0].partition("+")[0]
     if scheme == "duckdb" and address.startswith("duckdb:///"):
         module = importlib.import_module("nyctaxi_etl.warehouses.duckdb.warehouse")
         file = address.removeprefix("duckdb:///")
-        folder_of(str(Path(file).absolute()), "--to")  # DuckDB opens no path that isn't UTF-8
+        folder_of(str(Path(file).absolute()), "to")  # DuckDB opens no path that isn't UTF-8
         return module.DuckDB(file)  # type: ignore[no-any-return]
     return from_engine(_engine(address))
 
@@ -125,7 +125,7 @@ def check_ours(table: str, dataset: Dataset, mark: str | None) -> None:
 def foreign(table: str, dataset: Dataset) -> WarehouseError:
     """Return the error for a table that isn't ours, or not of this colour."""
     message = f"There is a table {table} that does not hold {dataset.color} trips of nyctaxi."
-    return WarehouseError(message, "It is left as it is: choose another name with --table, or rename that one.")
+    return WarehouseError(message, "It is left as it is: choose another name with `table=`, or rename that one.")
 
 
 def is_ours(mark: str | None) -> bool:
@@ -138,7 +138,7 @@ def check_columns(table: str, found: Mapping[str, str], wanted: Mapping[str, str
     for name, kind in wanted.items():
         if name in found and found[name] != kind:
             message = f"Column {name} of table {table} is {found[name]}, where {kind} is declared."
-            raise WarehouseError(message, "Load into a new table with --table, or change the column's type.")
+            raise WarehouseError(message, "Load into a new table with `table=`, or change the column's type.")
     return tuple(name for name in wanted if name not in found)
 
 
@@ -159,7 +159,7 @@ def both(table: str, raw_table: str | None) -> tuple[str, ...]:
         return (table,)
     if raw_table.lower() == table.lower():
         message = f"{table} can't hold the rows as they came and the clean ones."
-        raise UsageError(message, "Name another table with --table.")
+        raise UsageError(message, "Name another table with `table=`.")
     return raw_table, table
 
 
@@ -172,7 +172,7 @@ def drops(dataset: Dataset, month: Month, *, time_literal: str = "TIMESTAMP", ma
     for rule in rules:
         if not _is_plain(rule.predicate, dataset):
             message = f"The rule {rule.name} of {dataset.color} can't be applied within a warehouse."
-            raise UsageError(message, "Use --mode etl, or declare the rule by numbers or times: texts sort by place.")
+            raise UsageError(message, "Use `mode=etl`, or declare the rule by numbers or times: texts sort by place.")
     terms = (condition(rule.predicate, month, time_literal=time_literal, mark=mark) for rule in rules)
     return f"({' OR '.join(terms) or '1 = 0'})"
 
@@ -228,8 +228,8 @@ def _engine(address: str) -> Engine:
             url = url.set(drivername="postgresql+psycopg")
         return create_engine(url)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
-        message = f"--to {address.partition(':')[0]}...: not a warehouse that can be opened ({type(error).__name__})."
-        raise UsageError(message, _next_move(address, error)) from None
+        message = f"{address.partition(':')[0]}...: not a warehouse that can be opened ({type(error).__name__})."
+        raise UsageError(message, _next_move(address, error), about="to") from None
 
 
 def _next_move(address: str, error: Exception) -> str:

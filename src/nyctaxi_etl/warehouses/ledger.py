@@ -34,7 +34,7 @@ LEDGER = (
     Column("rows_loaded", "total", about="Rows in the table; rows_read = rows_loaded + rows_rejected."),
     Column("unknown_columns", "text", about="Published columns that nothing is declared for, with commas between."),
     Column("loaded_at", "time", about="When the month was loaded, UTC."),
-    Column("run_id", "text", about="The Prefect flow run, or a random id with --direct."),
+    Column("run_id", "text", about="The Prefect flow run, or a random id without Prefect."),
     Column("replaced_source", "text", about="Source of the month that this load replaced, empty if there was none."),
     Column("replaced_rows", "total", about="Rows that the table had of the month that this load replaced."),
     Column("flags", "text", about="Rows that a rule marks but keeps, by rule, as JSON; empty if there are none."),

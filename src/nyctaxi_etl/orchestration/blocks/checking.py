@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nyctaxi_etl.core.errors import LakeError, NycTaxiError, Transient, UsageError, WarehouseError
 from nyctaxi_etl.orchestration.blocks.opening import account_behind, bigquery_behind, database_behind, lake_behind
 from nyctaxi_etl.orchestration.blocks.registering import BIGQUERY_BLOCK, BUCKET_BLOCK, CREDENTIALS_BLOCK, POSTGRES_BLOCK
-from nyctaxi_etl.pipelines.ingest import BLOCK
+from nyctaxi_etl.settings import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 _SECONDS = 10.0
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _REFUSED = "Is the network up, the key not revoked? Without a key: `gcloud auth application-default login`."
-_NO_POSTGRES = "Is the server up, and do NYCTAXI_POSTGRES_HOST and NYCTAXI_POSTGRES_PORT name it?"
+_NO_POSTGRES = (
+    f"Is the server up, and do {SETTINGS['postgres_host'].variable} and {SETTINGS['postgres_port'].variable} name it?"
+)
 _TINY = b"nyctaxi blocks-init --check wrote this and removes it\n"
 
 
@@ -35,9 +37,7 @@ def _checked(status: BlockStatus, google: Google) -> BlockStatus:
     try:
         found = _CHECKS[status.name](status.name, google)
     except NycTaxiError as error:
-        # The options by which other commands name a block are not what is wrong here.
-        words = error.message.removeprefix(f"--to {BLOCK}{status.name}: ")
-        return replace(status, status="failed", note=f"{words} {error.hint}".rstrip())
+        return replace(status, status="failed", note=f"{error.message} {error.hint}".rstrip())
     return replace(status, status="works", note=", ".join(filter(None, (status.note, found))))
 
 

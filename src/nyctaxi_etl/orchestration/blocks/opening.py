@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Types of blocks, as Prefect's addresses name them.
 _DATABASE, _CREDENTIALS, _BUCKET = "sqlalchemy-connector", "gcp-credentials", "gcs-bucket"
 _BIGQUERY = "bigquery-warehouse"
-_REGISTER = "Register it with `nyctaxi blocks-init`, or name another in --{option}."
+_REGISTER = "Register it with `nyctaxi blocks-init`, or name another in `{option}=`."
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ def lake_behind(name: str, google: Google) -> Lake:
 
     data = _document(name, _BUCKET)
     if data is None:
-        message = f"--lake {BLOCK}{name}: no GcsBucket block of this name is registered."
-        raise UsageError(message, _REGISTER.format(option="lake"))
+        message = f"{BLOCK}{name}: no GcsBucket block of this name is registered."
+        raise UsageError(message, _REGISTER.format(option="lake"), about="lake")
     emulator = google.storage_emulator or None
     account = _account(name, data, emulator)
     client = gcs_client(emulator, account.project, account.credentials)
@@ -68,8 +68,8 @@ def warehouse_of(job: Job) -> Warehouse:
         return database_behind(name)
     data = _document(name, _BIGQUERY)
     if data is None:
-        message = f"--to {BLOCK}{name}: no SqlAlchemyConnector or BigQueryWarehouse block of this name is registered."
-        raise UsageError(message, _REGISTER.format(option="to"))
+        message = f"{BLOCK}{name}: no SqlAlchemyConnector or BigQueryWarehouse block of this name is registered."
+        raise UsageError(message, _REGISTER.format(option="to"), about="to")
     return BigQuery(
         _client(name, data, google),
         google.dataset,
@@ -94,7 +94,7 @@ def database_behind(name: str, connect_seconds: int | None = None) -> Warehouse:
             _bound(engine, connect_seconds)
         return from_engine(engine)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        message = f"--to {BLOCK}{name}: the block's database can't be opened ({error})."
+        message = f"The database of the block {name} can't be opened: {error}."
         raise UsageError(message, "Install its driver, or register it again with `nyctaxi blocks-init`.") from None
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nyctaxi_etl import settings as config
 from nyctaxi_etl.core.addresses import folder_of
 from nyctaxi_etl.core.errors import UsageError
+from nyctaxi_etl.settings import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 POSTGRES_BLOCK, CREDENTIALS_BLOCK = "postgres-connection", "gcp-credentials"
 BUCKET_BLOCK, BIGQUERY_BLOCK = "gcs-bucket", "bigquery-warehouse"
-_ACCOUNT = "one of NYCTAXI_GCP_CREDENTIALS_FILE, NYCTAXI_GCP_CREDENTIALS_JSON and NYCTAXI_GCP_PROJECT"
+_FILE, _JSON, _PROJECT = (
+    SETTINGS[name].variable for name in ("gcp_credentials_file", "gcp_credentials_json", "gcp_project")
+)
+_ACCOUNT = f"one of {_FILE}, {_JSON} and {_PROJECT}"
 _KEY_HINT = (
     "Give the whole JSON key of a service account, as Google's console made it; "
     "without a key leave it empty (docs/lake.md, who is asking)."
@@ -101,7 +105,7 @@ def _credentials(settings: Settings) -> GcpCredentials:
 
     inline = settings.gcp_credentials_json.get_secret_value()
     if inline and settings.gcp_credentials_file:
-        message = "NYCTAXI_GCP_CREDENTIALS_FILE and NYCTAXI_GCP_CREDENTIALS_JSON are both set."
+        message = f"{_FILE} and {_JSON} are both set."
         raise UsageError(message, "Take one of them away: each is a whole service account.")
     project = settings.gcp_project or None
     if not inline and not settings.gcp_credentials_file:
@@ -109,11 +113,11 @@ def _credentials(settings: Settings) -> GcpCredentials:
     try:
         if inline:
             return GcpCredentials(service_account_info=inline, project=project)
-        file = folder_of(settings.gcp_credentials_file, "NYCTAXI_GCP_CREDENTIALS_FILE").absolute()
+        file = folder_of(settings.gcp_credentials_file, "gcp_credentials_file").absolute()
         return GcpCredentials(service_account_file=file, project=project)
     except (ValueError, OSError, KeyError):  # their messages quote what they were given
-        name = f"NYCTAXI_GCP_CREDENTIALS_{'JSON' if inline else 'FILE'}"
-        message = f"{name} is not the key of a service account{'' if inline else ' that can be read'}."
+        what = "is not the key of a service account"
+        message = f"{_JSON} {what}." if inline else f"{_FILE} {what} that can be read."
         raise UsageError(message, _KEY_HINT) from None
 
 
@@ -133,7 +137,7 @@ def _bigquery(_settings: Settings, credentials: GcpCredentials) -> BigQueryWareh
 
 
 def _lacks(settings: Settings, *names: str) -> list[str]:
-    return [f"NYCTAXI_{name.upper()}" for name in names if not getattr(settings, name)]
+    return [SETTINGS[name].variable for name in names if not getattr(settings, name)]
 
 
 def _lacks_account(settings: Settings, emulator: str = "") -> list[str]:

@@ -22,7 +22,7 @@ _REMOVE_DEFAULTS = (
 )
 _REMOVE = (
     "Take that back in SQL: ALTER TABLE `{project}.{dataset}.{table}` SET OPTIONS ({options}); "
-    "then load with --force what has gone already."
+    "then load with `force=True` what has gone already."
 )
 
 

@@ -123,7 +123,7 @@ class BigQuery:
             raise UsageError(message, "Use `nyctaxi upload`, then `nyctaxi warehouse`.")
         if raw_table == table:
             message = f"{table} can't hold the rows as they came and the clean ones."
-            raise UsageError(message, "Name another table with --table.")
+            raise UsageError(message, "Name another table with `table=`.")
         names = (table,) if raw_table is None else (raw_table, table)
         uri, _, generation = self._uri_of(staged).partition("#")
         if not uri.startswith("gs://"):
@@ -172,7 +172,7 @@ class BigQuery:
         parts = found.time_partitioning
         if parts is None or (parts.type_, parts.field) != _MONTHLY:
             message = f"Table {name} is not partitioned by month of {FILE_MONTH.name}."
-            raise WarehouseError(message, "It is left as it is: choose another name with --table, or rename that one.")
+            raise WarehouseError(message, "It is left as it is: choose another name with `table=`, or rename that one.")
         there = {field.name: _LEGACY.get(field.field_type, field.field_type) for field in found.schema}
         lacking = check_columns(name, there, {column.name: column.types.bigquery for column in columns})
         if lacking:

@@ -35,7 +35,7 @@ _HEADERS_BYTES = 3 * 4096
 # Threads take turns at a file as processes do: DuckDB lets two of them double a month, or fail where one would wait.
 _TURNS: dict[Path, Lock] = {}
 
-_OTHER_FILE = "name another file with --to duckdb:///path"
+_OTHER_FILE = "name another file with `to=duckdb:///path`"
 _AS_BEFORE = "The month is what it was before."
 
 

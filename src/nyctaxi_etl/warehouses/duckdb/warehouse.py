@@ -52,8 +52,8 @@ class DuckDB:
 
     def __init__(self, path: str, lock_seconds: float = LOCK_SECONDS) -> None:
         if path in {"", ":memory:"}:
-            message = "--to duckdb:/// names no file: what is loaded into memory is gone when the command ends."
-            raise UsageError(message, "Name one with --to duckdb:///path.")
+            message = "duckdb:/// names no file: what is loaded into memory is gone when the command ends."
+            raise UsageError(message, "Name one with `to=duckdb:///path`.", about="to")
         self.path = Path(path)
         self._lock_seconds = lock_seconds
 

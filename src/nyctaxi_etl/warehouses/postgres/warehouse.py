@@ -192,7 +192,7 @@ def _prepare(cursor: Cursor, table: str, dataset: Dataset, subject: str) -> None
     check_ours(table, dataset, mark)
     if kind != "p":
         message = f"Table {table} is not partitioned by month."
-        raise WarehouseError(message, "It is left as it is: choose another name with --table, or rename that one.")
+        raise WarehouseError(message, "It is left as it is: choose another name with `table=`, or rename that one.")
     wanted = {column.name: column.types.postgres for column in columns}
     for name in check_columns(table, columns_of(cursor, table), wanted):
         wait(cursor, f"ALTER TABLE {quote(table)} ADD COLUMN {quote(name)} {wanted[name]}", table, subject)

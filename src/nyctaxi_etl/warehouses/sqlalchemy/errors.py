@@ -58,7 +58,7 @@ _FAULTS = (
         frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"}),
         (),
         "it is damaged, or no database",
-        "Restore it from a backup, or name another with --to.",
+        "Restore it from a backup, or name another with `to=`.",
     ),
 )
 

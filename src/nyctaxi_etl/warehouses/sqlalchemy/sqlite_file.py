@@ -33,8 +33,8 @@ def file_of(engine: Engine) -> Path | None:
     """
     name = engine.url.database
     if not name or name == ":memory:":
-        message = "--to sqlite:// names no file: what is loaded into memory is gone when the command ends."
-        raise UsageError(message, "Name one with --to sqlite:///path.")
+        message = "sqlite:// names no file: what is loaded into memory is gone when the command ends."
+        raise UsageError(message, "Name one with `to=sqlite:///path`.", about="to")
     return None if name.startswith("file:") else Path(name)
 
 
