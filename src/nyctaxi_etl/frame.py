@@ -108,8 +108,8 @@ def iter_trips(  # noqa: PLR0913 - as above
         UsageError: at once, for what is asked wrongly; the other errors of ``read_trips`` when the batches come.
     """
     if batch_rows < 1:
-        message = f"batch_rows={batch_rows} is no number of rows."
-        raise UsageError(message, "Ask for at least one.")
+        message = f"{batch_rows} is no number of rows."
+        raise UsageError(message, "Ask for at least one.", about="batch_rows")
     return _batches(_request(color, year, months, columns, where, parameters, at, data_dir, lake), batch_rows)
 
 
@@ -125,8 +125,8 @@ def _request(  # noqa: PLR0913, PLR0917 - what a caller narrows it by
     lake: object,
 ) -> _Request:
     if lake is not None:
-        message = f"lake={lake!r}: where to read is said by at= now."
-        raise UsageError(message, f"Write at={lake!r}.")
+        message = f"{lake!r}: where to read is said by at= now."
+        raise UsageError(message, f"Write at={lake!r}.", about="lake")
     colors = parse_colors([color])
     if len(colors) > 1:
         message = f"{color} are {len(colors)} colours, whose columns differ."
@@ -183,7 +183,12 @@ def _lake(request: _Request, connection: DuckDBPyConnection, stack: ExitStack) -
         from nyctaxi_etl.orchestration.blocks import start_server
 
         start_server()
-    lake = lake_at(request.at, request.data_dir, google_of(config.settings()))
+    try:
+        lake = lake_at(request.at, request.data_dir, google_of(config.settings()))
+    except UsageError as error:
+        if error.about != "lake":
+            raise
+        raise UsageError(error.message, error.hint.replace("`lake=`", "`at=`"), about="at") from error
 
     def rows_of(partition: Partition) -> Rows | None:
         return _rows_of(lake, partition, connection, stack)

@@ -164,8 +164,9 @@ def _expression(column: Column, written: set[str]) -> str:
 
 
 def _no_condition(where: str, error: Exception) -> UsageError:
-    message = f"where={where!r} is no condition on trips: {first_line(error)}"
-    return UsageError(message, "Write one expression in SQL, with the columns' canonical names (`nyctaxi schema`).")
+    message = f"{where!r} is no condition on trips: {first_line(error)}"
+    hint = "Write one expression in SQL, with the columns' canonical names (`nyctaxi schema`)."
+    return UsageError(message, hint, about="where")
 
 
 def _literal(text: str) -> str:
