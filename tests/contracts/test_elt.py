@@ -29,10 +29,11 @@ from nyctaxi_etl.sources.registry import resolve
 from nyctaxi_etl.staging.files import arrow_schema
 from nyctaxi_etl.transform.clean import matches
 from nyctaxi_etl.transform.stream import stage
-from nyctaxi_etl.warehouses.base import cleaned, table_columns
-from support.months import TRIPS, Row, stage_rows, trips
+from nyctaxi_etl.warehouses.base import clean_ledger_row, table_columns
+from support.months import Row, stage_rows, trips
 from support.places import PLACES, Place
 from support.published import raw_file
+from support.rules import PLAIN, RULED, UNSURE, in_words, ruled_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,9 +46,6 @@ if TYPE_CHECKING:
 SETTING = "NYCTAXI_REAL_DATA"
 FOLDER = os.environ.get(SETTING)
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
-NOBODY = Rule("nobody", Predicate("passengers", "=", 0), "drop", "Nobody pays.")
-# A column of a rule, as yellow and green have it.
-RULED = replace(TRIPS, columns=(*TRIPS.columns, Column("passengers", "count")), rules=(NOBODY,))
 NOTE = "making trips of trips_raw"
 
 
@@ -211,48 +209,11 @@ def test_any_name_is_quoted(place: Place, table: str, tmp_path: Path) -> None:
 
 # -- rules ------------------------------------------------------------------------------------------------------------
 
-PLAIN = [
-    Predicate("passengers", "=", 1),
-    Predicate("passengers", "<", 1),
-    Predicate("fare_amount", "<", 1.1),
-    Predicate("fare_amount", "=", 1e-7),
-    Predicate("fare_amount", "<", -1e300),
-    Predicate("fare_amount", "<", "trip"),
-    Predicate("passengers", "=", "trip"),
-    Predicate("pickup_datetime", "outside month"),
-    Predicate("pickup_datetime", "<", "pickup_datetime"),
-]
-# What databases may judge otherwise than Arrow does, or not at all.
-UNSURE = [
-    Predicate("zone", "=", "zone"),
-    Predicate("zone", "<", "zone"),
-    Predicate("zone", "=", 0),
-    Predicate("zone", "outside month"),
-    Predicate("pickup_datetime", "=", 0),
-    Predicate("fare_amount", "outside month"),
-    Predicate("fare_amount", "<", float("inf")),
-    Predicate("fare_amount", "=", float("nan")),
-    Predicate("fare_amount", "="),
-    Predicate("fare_amount", "<", "zone"),
-    Predicate("fare_amount", "=", "nothing"),
-    Predicate("nothing", "=", 0),
-]
 
-
-def _words(value: Predicate | tuple[Predicate, ...]) -> str:
-    predicates = (value,) if isinstance(value, Predicate) else value
-    return " or ".join(" ".join(str(word) for word in one if word is not None) for one in predicates) or "never"
-
-
-def _ruled_by(*predicates: Predicate) -> Dataset:
-    rules = (Rule(f"rule_{index}", predicate, "drop", "A test's.") for index, predicate in enumerate(predicates))
-    return replace(RULED, rules=tuple(rules))
-
-
-@pytest.mark.parametrize("predicates", [*((one,) for one in PLAIN), (), tuple(PLAIN[:4])], ids=_words)
+@pytest.mark.parametrize("predicates", [*((one,) for one in PLAIN), (), tuple(PLAIN[:4])], ids=in_words)
 def test_any_plain_rule_drops_the_same_rows(place: Place, predicates: tuple[Predicate, ...], tmp_path: Path) -> None:
     """The clean table has just the rows that the transform step would have kept."""
-    month, dataset = Month(2021, 1), _ruled_by(*predicates)
+    month, dataset = Month(2021, 1), ruled_by(*predicates)
     edges = [edge - timedelta(microseconds=late) for edge in (month.start, month.next.start) for late in (0, 1)]
     rows = ruled(range(8)) + [(20 + i, edge, None, None, None) for i, edge in enumerate(edges)]
     batch = pa.RecordBatch.from_pylist(
@@ -264,12 +225,12 @@ def test_any_plain_rule_drops_the_same_rows(place: Place, predicates: tuple[Pred
     assert [row[0] for row in held(place)["trips"]] == kept
 
 
-@pytest.mark.parametrize("predicate", UNSURE, ids=_words)
+@pytest.mark.parametrize("predicate", UNSURE, ids=in_words)
 def test_a_rule_that_databases_may_judge_otherwise_is_refused(
     place: Place, predicate: Predicate, tmp_path: Path
 ) -> None:
     """The error names the rule and the other way, before anything is made; as a flag it does no harm."""
-    dataset = _ruled_by(PLAIN[0], predicate)
+    dataset = ruled_by(PLAIN[0], predicate)
     with pytest.raises(UsageError, match="rule_1 of green") as caught:
         put(place, staged(tmp_path, "2021-01", range(3)), dataset)
     assert "--mode etl" in caught.value.hint
@@ -344,10 +305,10 @@ def test_clean_rows_that_do_not_add_up_are_refused(
     """Nor is a clean month with other rows than the raw one's less those dropped."""
 
     def wrong(raw: LedgerRow, table: str, dataset: Dataset, dropped: int) -> LedgerRow:
-        return cleaned(raw, table, dataset, dropped + 1)
+        return clean_ledger_row(raw, table, dataset, dropped + 1)
 
-    for module in ("duckdb", "postgres", "sqlalchemy"):
-        monkeypatch.setattr(f"nyctaxi_etl.warehouses.base.{module}.cleaned", wrong)
+    for module in ("duckdb.warehouse", "postgres.partitions", "sqlalchemy.warehouse"):
+        monkeypatch.setattr(f"nyctaxi_etl.warehouses.{module}.clean_ledger_row", wrong)
     with pytest.raises(QualityError, match=r"green/2021-01: trips counts 4 rows where 3 "):
         put(place, staged(tmp_path, "2021-01", range(6)))
     assert is_old(place, old)
@@ -357,7 +318,7 @@ def test_clean_rows_that_do_not_add_up_are_refused(
 LOADING = """
 import pickle, sys
 from nyctaxi_etl.core.progress import listening
-from nyctaxi_etl.warehouses.base import open_warehouse
+from nyctaxi_etl.warehouses.opening import open_warehouse
 address, folder, dataset, staged, note = pickle.loads(bytes.fromhex(sys.argv[1]))
 def stop(event):
     if event is None or note and event.note == note:

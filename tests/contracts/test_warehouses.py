@@ -14,8 +14,10 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import Barrier
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 
 from nyctaxi_etl.core.errors import CorruptFile, NycTaxiError, QualityError, UsageError, WarehouseError
@@ -23,10 +25,11 @@ from nyctaxi_etl.core.partition import Color
 from nyctaxi_etl.core.progress import Event, listening
 from nyctaxi_etl.core.report import PartitionResult
 from nyctaxi_etl.orchestration.runners import run_months
-from nyctaxi_etl.schema.columns import Column
+from nyctaxi_etl.schema.columns import Column, quote
 from nyctaxi_etl.schema.datasets import DATASETS, FHV
-from nyctaxi_etl.warehouses.base import open_warehouse
+from nyctaxi_etl.warehouses.base import check_lookup_rows
 from nyctaxi_etl.warehouses.ledger import LEDGER_TABLE, LedgerRow
+from nyctaxi_etl.warehouses.opening import open_warehouse
 from support.limits import largest_file, unprivileged
 from support.loading import Loading, ingest, job_of
 from support.months import TRIPS, publish, stage_rows, trips
@@ -225,6 +228,117 @@ def test_a_query_that_fails_is_told(place: Place, tmp_path: Path) -> None:
     put(place, stage_rows(tmp_path, "2021-01", trips([1])))
     with pytest.raises(WarehouseError, match="tripz"):
         place.query("SELECT * FROM tripz")
+
+
+# What writes, as the databases here have it, and what would end a transaction that only reads to begin another.
+WRITES = [
+    "DELETE FROM trips",
+    "UPDATE trips SET trip = 9",
+    "INSERT INTO trips (trip, file_month) VALUES (9, '2021-01-01')",
+    "DELETE FROM trips WHERE trip = 1 RETURNING trip",
+    "CREATE TABLE other (trip INTEGER)",
+    "CREATE TABLE other AS SELECT 1 AS trip",
+    "CREATE VIEW other AS SELECT 1 AS trip",
+    "ALTER TABLE trips ADD COLUMN other INTEGER",
+    "DROP TABLE trips",
+]
+SEVERAL = ["SELECT 1; DELETE FROM trips", "COMMIT; DELETE FROM trips", "ROLLBACK; BEGIN; DELETE FROM trips; COMMIT"]
+
+
+@pytest.mark.parametrize("statement", WRITES)
+def test_a_query_that_writes_is_refused(place: Place, old: list[tuple[Any, ...]], statement: str) -> None:
+    """It says that a query only reads, nothing is changed, and the next query and load are as ever."""
+    with place.open() as warehouse:
+        with pytest.raises(UsageError, match="A query only reads: "):
+            warehouse.query(statement)
+        assert warehouse.query("SELECT count(*) FROM trips") == [(5,)]
+        with pytest.raises(WarehouseError, match="other"):
+            warehouse.query("SELECT * FROM other")
+    assert place.rows("trips", TRIPS) == old
+
+
+@pytest.mark.parametrize("statements", SEVERAL)
+def test_a_query_can_not_leave_its_transaction(
+    place: Place, old: list[tuple[Any, ...]], statements: str, tmp_path: Path
+) -> None:
+    """Several statements in one change nothing either, and the same warehouse takes a month afterwards."""
+    with place.open() as warehouse:
+        with pytest.raises(NycTaxiError):
+            warehouse.query(statements)
+        assert warehouse.query("SELECT count(*) FROM trips") == [(5,)]
+        assert warehouse.replace("trips", TRIPS, stage_rows(tmp_path, "2021-03", trips([6])), "run") == 1
+    assert place.rows("trips", TRIPS) == [*old, *monthly(date(2021, 3, 1), [6])]
+
+
+# -- a table that explains ids ----------------------------------------------------------------------------------------
+
+NAMES = (Column("id", "id"), Column("name", "text"))
+
+
+def names_of(*names: str | None) -> pa.Table:
+    """Return a lookup that explains the ids from 1 on."""
+    return pa.table({"id": pa.array(range(1, len(names) + 1), pa.int16()), "name": pa.array(names, pa.string())})
+
+
+def replaced(place: Place, rows: pa.Table, table: str = "names", columns: Sequence[Column] = NAMES) -> int:
+    """Replace a lookup, and return how many rows it has."""
+    with place.open() as warehouse:
+        return warehouse.replace_table(table, columns, rows)
+
+
+def test_a_lookup_is_replaced_as_a_whole(place: Place) -> None:
+    """It is made, and replaced by whatever rows come, with texts of any kind."""
+    assert replaced(place, names_of("a", "b", "c")) == 3
+    odd = 'It\'s a \\ "new" Zoné 🚕 %s :x {}; --'
+    assert replaced(place, names_of(odd, None)) == 2
+    assert sorted(place.query("SELECT id, name FROM names")) == [(1, odd), (2, None)]
+
+
+@pytest.mark.parametrize("table", ["order", "a\"b'c; DROP TABLE trips --", "%s :x {}"])
+def test_a_lookups_name_is_quoted(place: Place, table: str) -> None:
+    """Nothing of it is taken for a statement."""
+    for rows in (names_of("a", "b"), names_of("c")):
+        assert replaced(place, rows, table) == rows.num_rows
+    assert place.query(f"SELECT name FROM {quote(table)}") == [("c",)]
+
+
+@pytest.mark.parametrize("made", ["TABLE names AS SELECT 5 AS x", "VIEW names AS SELECT 5 AS x"])
+def test_a_table_that_is_no_lookup_is_refused(place: Place, made: str) -> None:
+    """A table or view of a user's stays as it is."""
+    place.by_hand(f"CREATE {made}")
+    with pytest.raises(WarehouseError, match="names that is not nyctaxi's lookup"):
+        replaced(place, names_of("a"))
+    assert place.query("SELECT * FROM names") == [(5,)]
+
+
+def test_trips_are_no_lookup(place: Place, old: list[tuple[Any, ...]]) -> None:
+    """Nor is a table of trips, though it is ours."""
+    with pytest.raises(WarehouseError, match="trips that is not nyctaxi's lookup"):
+        replaced(place, names_of("a"), "trips")
+    assert place.rows("trips", TRIPS) == old
+
+
+def test_a_lookup_that_does_not_add_up_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is counted is compared before the commit; the lookup is what it was."""
+    replaced(place, names_of("a", "b"))
+    rows = SimpleNamespace(num_rows=3)
+    for module in ("duckdb.tables", "postgres.tables", "sqlalchemy.warehouse"):
+        counts = lambda table, counted, _rows: check_lookup_rows(table, counted, rows)  # noqa: E731 - said once
+        monkeypatch.setattr(f"nyctaxi_etl.warehouses.{module}.check_lookup_rows", counts)
+    with pytest.raises(QualityError, match="names counts 1 rows where 3 were read"):
+        replaced(place, names_of("z"))
+    assert sorted(place.query("SELECT id, name FROM names")) == [(1, "a"), (2, "b")]
+
+
+def test_lookups_are_replaced_side_by_side(place: Place) -> None:
+    """One of them is there in the end, whole, also when it is made at the same moment."""
+    lookups = [names_of(*(letter * 3)) for letter in "abcd"]
+    with ThreadPoolExecutor(len(lookups)) as pool:
+        assert list(pool.map(lambda rows: replaced(place, rows), lookups)) == [3] * 4
+    assert len({name for _, name in place.query("SELECT id, name FROM names")}) == 1
+
+
+# -- a ledger of another make -----------------------------------------------------------------------------------------
 
 
 def test_a_ledger_of_another_make_is_told(place: Place, tmp_path: Path) -> None:

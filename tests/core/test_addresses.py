@@ -17,7 +17,7 @@ from nyctaxi_etl.core.addresses import PATTERN, holds_secret, refuse_secret, sho
 from nyctaxi_etl.core.errors import UsageError, trace_of
 from nyctaxi_etl.lakes.opening import open_lake
 from nyctaxi_etl.sources import registry as sources
-from nyctaxi_etl.warehouses.base import open_warehouse
+from nyctaxi_etl.warehouses.opening import open_warehouse
 
 PW = "s3cr3t-pw"
 ODBC = quote_plus(f"DRIVER={{ODBC}};SERVER=h;UID=me;PWD={PW}")

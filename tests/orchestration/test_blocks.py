@@ -26,7 +26,7 @@ from nyctaxi_etl.orchestration.jobs import google_of
 from nyctaxi_etl.pipelines.ingest import Google, Job
 from nyctaxi_etl.settings import Settings, settings
 from nyctaxi_etl.sources.registry import resolve
-from nyctaxi_etl.warehouses.bigquery.warehouse import bigquery_client
+from nyctaxi_etl.warehouses.bigquery.client import bigquery_client
 from support.bigquery_proxy import PROJECT
 from support.command import environment, nyctaxi
 from support.months import publish

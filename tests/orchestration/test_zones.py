@@ -13,8 +13,8 @@ from nyctaxi_etl.orchestration import zones
 from nyctaxi_etl.pipelines.ingest import Google, Job
 from nyctaxi_etl.schema.datasets import ZONES, ZONES_TABLE
 from nyctaxi_etl.sources.registry import resolve
-from nyctaxi_etl.warehouses.bigquery.warehouse import BigQuery, bigquery_client
-from nyctaxi_etl.warehouses.lookup import replace_lookup
+from nyctaxi_etl.warehouses.bigquery.client import bigquery_client
+from nyctaxi_etl.warehouses.bigquery.warehouse import BigQuery
 from support.bigquery_proxy import PROJECT
 from support.command import nyctaxi
 from support.places import PLACES
@@ -92,7 +92,7 @@ def test_google(google: Cloud, folder: Path, tmp_path: Path) -> None:
     with BigQuery(bigquery_client(PROJECT, google.bigquery), google.dataset) as warehouse:
         warehouse.query("CREATE TABLE other (x INT64)")
         with pytest.raises(WarehouseError, match="other that is not nyctaxi's"):
-            replace_lookup(warehouse, "other", ZONES, rows)
+            warehouse.replace_table("other", ZONES, rows)
 
 
 # -- the command

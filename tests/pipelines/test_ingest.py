@@ -18,8 +18,9 @@ from nyctaxi_etl.orchestration import runners as running
 from nyctaxi_etl.pipelines import ingest as pipeline
 from nyctaxi_etl.pipelines.ingest import Job, Steps
 from nyctaxi_etl.sources.registry import resolve
-from nyctaxi_etl.warehouses.base import Capabilities, open_warehouse
+from nyctaxi_etl.warehouses.base import Capabilities
 from nyctaxi_etl.warehouses.duckdb.warehouse import DuckDB
+from nyctaxi_etl.warehouses.opening import open_warehouse
 from support.months import publish
 
 if TYPE_CHECKING:

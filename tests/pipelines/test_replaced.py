@@ -15,7 +15,7 @@ from nyctaxi_etl.core.partition import Color, Month, Partition
 from nyctaxi_etl.pipelines import ingest as pipeline
 from nyctaxi_etl.pipelines.ingest import Job
 from nyctaxi_etl.sources.registry import resolve
-from nyctaxi_etl.warehouses.base import open_warehouse
+from nyctaxi_etl.warehouses.opening import open_warehouse
 from support.months import publish
 from support.web import serving
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from nyctaxi_etl.core.errors import UsageError
 from nyctaxi_etl.core.partition import Color, Month
-from nyctaxi_etl.schema.columns import FILE_MONTH, TYPES, Column, Predicate, Rule, condition, key, quote, table_name
+from nyctaxi_etl.schema.columns import FILE_MONTH, TYPES, Column, Predicate, Rule, key, quote, table_name
 from nyctaxi_etl.schema.datasets import ADDED_COLUMNS, DATASETS, FHV, FIRST_MONTHS, GREEN, YELLOW, ZONES, ZONES_TABLE
 from nyctaxi_etl.warehouses.ledger import LEDGER, LEDGER_TABLE
 
@@ -185,16 +185,6 @@ def test_the_rules_are_named_with_a_digest_of_all() -> None:
     )
     assert len({YELLOW.rules_id, *(replace(YELLOW, rules=rules).rules_id for rules in others)}) == 7
     assert replace(YELLOW, rules=(drop._replace(why="Else."), *flags)).rules_id == YELLOW.rules_id
-
-
-def test_a_condition_is_sql_of_the_dialect() -> None:
-    """Quotes and the word before a time are the dialect's; names can't break out."""
-    month = Predicate("pickup_datetime", "outside month")
-    early = "`pickup_datetime` < DATETIME '2020-12-01 00:00:00'"
-    late = "`pickup_datetime` >= DATETIME '2021-01-01 00:00:00'"
-    assert condition(month, Month(2020, 12), time_literal="DATETIME", mark="`") == f"({early} OR {late}) IS TRUE"
-    assert condition(Predicate('a"b', "<", "c"), Month(2020, 1)) == '("a""b" < "c") IS TRUE'
-    assert condition(Predicate("a", "=", 0), Month(2020, 1)) == '("a" = 0) IS TRUE'
 
 
 def test_the_month_is_a_column_of_every_table() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from google.cloud import bigquery
 
 from nyctaxi_etl.lakes.gcs import gcs_client
-from nyctaxi_etl.warehouses.bigquery.warehouse import bigquery_client
+from nyctaxi_etl.warehouses.bigquery.client import bigquery_client
 from support.bigquery import emulator
 from support.bigquery_proxy import HOST, PROJECT
 from support.gcs import fake_gcs

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 from nyctaxi_etl.core.progress import Event, listening
 from nyctaxi_etl.pipelines.ingest import Job, direct_steps, ingest_month
 from nyctaxi_etl.sources.registry import resolve
-from nyctaxi_etl.warehouses.base import open_warehouse
+from nyctaxi_etl.warehouses.opening import open_warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

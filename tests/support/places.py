@@ -12,7 +12,8 @@ import duckdb
 import psycopg
 
 from nyctaxi_etl.schema.columns import quote
-from nyctaxi_etl.warehouses.base import open_warehouse, table_columns
+from nyctaxi_etl.warehouses.base import table_columns
+from nyctaxi_etl.warehouses.opening import open_warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

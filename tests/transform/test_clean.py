@@ -20,11 +20,14 @@ from nyctaxi_etl.core.errors import SchemaDrift
 from nyctaxi_etl.core.partition import Month
 from nyctaxi_etl.readers.layout import Rows
 from nyctaxi_etl.readers.opening import open_trips
-from nyctaxi_etl.schema.columns import Column, Predicate, condition, key
+from nyctaxi_etl.schema.columns import Column, Predicate, key
 from nyctaxi_etl.schema.datasets import DATASETS, ESSENTIAL, FHV, FHVHV, GREEN, YELLOW, ZONES
 from nyctaxi_etl.staging.files import arrow_schema
 from nyctaxi_etl.staging.rejects import none_rejected
 from nyctaxi_etl.transform.clean import clean, matches
+from nyctaxi_etl.warehouses.duckdb.tables import DIALECT as DUCKDB
+from nyctaxi_etl.warehouses.postgres.sql import DIALECT as POSTGRES
+from nyctaxi_etl.warehouses.sql import Dialect, condition
 from support.published import JANUARY, stage_csv, stage_parquet
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from support.postgres import PostgresServer
     from support.published import Outcome
 
+SQLITE = Dialect("sqlalchemy", time_literal="")
 TIME = "2019-01-05 10:00:00"
 START = datetime(2019, 1, 5, 10)  # noqa: DTZ001 - published without a zone
 
@@ -114,7 +118,7 @@ def test_rules_mean_the_same_in_postgres(
 
 def _in_duckdb(dataset: Dataset, batch: pa.RecordBatch) -> list[list[bool]]:
     numbered = pa.table(batch).append_column("row", pa.array(range(batch.num_rows), pa.int64()))
-    conditions = ", ".join(condition(rule.predicate, JANUARY) for rule in dataset.rules)
+    conditions = ", ".join(condition(DUCKDB, rule.predicate, JANUARY) for rule in dataset.rules)
     with duckdb.connect() as connection:
         connection.register("trips", numbered)
         rows = connection.execute(f"SELECT {conditions} FROM trips ORDER BY row").fetchall()
@@ -122,7 +126,7 @@ def _in_duckdb(dataset: Dataset, batch: pa.RecordBatch) -> list[list[bool]]:
 
 
 def _in_sqlite(dataset: Dataset, batch: pa.RecordBatch) -> list[list[bool]]:
-    conditions = ", ".join(condition(rule.predicate, JANUARY, time_literal="") for rule in dataset.rules)
+    conditions = ", ".join(condition(SQLITE, rule.predicate, JANUARY) for rule in dataset.rules)
     values = [[_for_sqlite(value) for value in column.to_pylist()] for column in batch.columns]
     with sqlite3.connect(":memory:") as connection:
         connection.execute(f"CREATE TABLE trips ({', '.join(batch.schema.names)})")
@@ -136,7 +140,7 @@ def _in_sqlite(dataset: Dataset, batch: pa.RecordBatch) -> list[list[bool]]:
 def _in_postgres(server: PostgresServer, dataset: Dataset, batch: pa.RecordBatch) -> list[list[bool]]:
     names = batch.schema.names
     ddl = ", ".join(f"{name} {dataset.column(name).types.postgres}" for name in names)
-    conditions = ", ".join(condition(rule.predicate, JANUARY) for rule in dataset.rules)
+    conditions = ", ".join(condition(POSTGRES, rule.predicate, JANUARY) for rule in dataset.rules)
     with psycopg.connect(server.dsn()) as connection, connection.cursor() as cursor:
         cursor.execute(f"CREATE TEMPORARY TABLE trips (row serial, {ddl})".encode())
         insert = f"INSERT INTO trips ({', '.join(names)}) VALUES ({', '.join(['%s'] * len(names))})"

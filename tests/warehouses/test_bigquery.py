@@ -41,14 +41,14 @@ from nyctaxi_etl.sources.fetch import fetch
 from nyctaxi_etl.sources.registry import resolve
 from nyctaxi_etl.transform.stream import stage
 from nyctaxi_etl.warehouses.base import table_columns
+from nyctaxi_etl.warehouses.bigquery.client import bigquery_client
 from nyctaxi_etl.warehouses.bigquery.commit import PAUSES
-from nyctaxi_etl.warehouses.bigquery.errors import understood
+from nyctaxi_etl.warehouses.bigquery.errors import error_of
 from nyctaxi_etl.warehouses.bigquery.jobs import Jobs, fields
 from nyctaxi_etl.warehouses.bigquery.locations import datasets_near, is_near
 from nyctaxi_etl.warehouses.bigquery.sql import counted, literal
-from nyctaxi_etl.warehouses.bigquery.warehouse import BigQuery, bigquery_client, uri_of_staged
+from nyctaxi_etl.warehouses.bigquery.warehouse import BigQuery, uri_of_staged
 from nyctaxi_etl.warehouses.ledger import LEDGER, LEDGER_TABLE, LedgerRow
-from nyctaxi_etl.warehouses.lookup import replace_lookup
 from support.bigquery import Bucket, emulator
 from support.bigquery_proxy import HOST, PROJECT, Answer, Call, Fault, Proxy, failed, proxied, refusal, running
 from support.months import TRIPS, stage_rows, trips
@@ -128,7 +128,7 @@ class Place:
         columns = (Column("id", "id"), Column("name", "text"))
         rows = pa.table({"id": pa.array([1, 2], pa.int16()), "name": ["a", "b"]})
         with self.open() as warehouse:
-            return replace_lookup(warehouse, "names", columns, rows)
+            return warehouse.replace_table("names", columns, rows)
 
     def tables(self) -> set[str]:
         """Return the names of all tables there are."""
@@ -666,10 +666,10 @@ def test_a_job_over_its_limit_is_not_tried_again(place: Place, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("errors", [None, "text", {"reason": "x"}, ["text"], [None], [{"reason": None, "message": 5}]])
-def test_errors_of_any_shape_are_understood(errors: object) -> None:
+def test_errors_of_any_shape_are_error_of(errors: object) -> None:
     """What a server sends as its errors is anything: it is read into words or none."""
     error = google_errors.BadRequest("No.", errors=errors)  # type: ignore[no-untyped-call]
-    assert isinstance(understood(error, "here"), WarehouseError)
+    assert isinstance(error_of(error, "here"), WarehouseError)
 
 
 @pytest.mark.parametrize("body", [["a"], {"a": 1}, {"error": "text"}, {"error": ["a"]}, {"datasetReference": 5}])

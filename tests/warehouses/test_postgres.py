@@ -12,49 +12,13 @@ import pytest
 from nyctaxi_etl.core.errors import NycTaxiError, Transient, WarehouseError
 from nyctaxi_etl.core.progress import Event, listening
 from nyctaxi_etl.schema.columns import Column
-from nyctaxi_etl.warehouses.base import open_warehouse
+from nyctaxi_etl.warehouses.opening import open_warehouse
 from support.months import TRIPS, stage_rows, trips
 from support.postgres import PASSWORD, PostgresServer, free_port
+from support.postgres_trips import ask, loaded, numbers_of, put, tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a load that waits look up sooner than it does for users."""
-    monkeypatch.setattr("nyctaxi_etl.warehouses.postgres.locks._WAITS_SECONDS", (0.2,) * 5)
-
-
-def put(server: PostgresServer, folder: Path, month: str, numbers: Iterable[int], table: str = "trips") -> int:
-    """Replace a month of ``table`` by trips of these numbers."""
-    with open_warehouse(server.url(), folder) as warehouse:
-        return warehouse.replace(table, TRIPS, stage_rows(folder, month, trips(numbers)), "run")
-
-
-def ask(server: PostgresServer, statement: str) -> list[Any]:
-    """Run a statement as a user, and return the first value of each row."""
-    with psycopg.connect(server.dsn(), autocommit=True) as connection:
-        cursor = connection.execute(statement.encode())
-        return [row[0] for row in cursor] if cursor.description else []
-
-
-def loaded(server: PostgresServer, folder: Path, table: str = "trips") -> list[date]:
-    """Return the months that count as loaded."""
-    with open_warehouse(server.url(), folder) as warehouse:
-        return [row.file_month for row in warehouse.loaded(table)]
-
-
-def numbers_of(server: PostgresServer, table: str = "trips") -> list[int]:
-    """Return the numbers of all trips in ``table``."""
-    return ask(server, f"SELECT trip FROM {table} ORDER BY 1")
-
-
-def tables(server: PostgresServer) -> list[str]:
-    """Return the names of all tables that a user sees, the ledger aside."""
-    found = ask(server, "SELECT tablename FROM pg_tables WHERE schemaname !~ '^(pg_|information)' ORDER BY 1")
-    return [name for name in found if name != "nyctaxi_loads"]
 
 
 def test_a_month_is_a_partition(postgres: PostgresServer, tmp_path: Path) -> None:

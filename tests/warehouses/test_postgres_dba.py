@@ -18,17 +18,15 @@ from nyctaxi_etl.core.progress import Event, listening
 from nyctaxi_etl.schema.datasets import ZONES, ZONES_TABLE
 from nyctaxi_etl.sources.registry import resolve
 from nyctaxi_etl.sources.zones import read_zones
-from nyctaxi_etl.warehouses.base import open_warehouse
-from nyctaxi_etl.warehouses.lookup import MARK, replace_lookup
+from nyctaxi_etl.warehouses.base import LOOKUP_MARK
+from nyctaxi_etl.warehouses.opening import open_warehouse
 from support.months import TRIPS, stage_rows, trips
-from warehouses.test_postgres import ask, impatient, loaded, numbers_of, put, tables
+from support.postgres_trips import ask, loaded, numbers_of, put, tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.postgres import PostgresServer
-
-__all__ = ["impatient"]  # a fixture
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------
@@ -84,16 +82,16 @@ def test_a_publication_of_all_tables(postgres: PostgresServer, tmp_path: Path, *
     if not keyed:
         columns = ", ".join(f"{column.name} {column.types.postgres}" for column in ZONES)
         ask(postgres, f"CREATE TABLE {ZONES_TABLE} ({columns})")
-        ask(postgres, f"COMMENT ON TABLE {ZONES_TABLE} IS '{MARK}'")
+        ask(postgres, f"COMMENT ON TABLE {ZONES_TABLE} IS '{LOOKUP_MARK}'")
     with open_warehouse(postgres.url(), tmp_path) as warehouse:
-        replace_lookup(warehouse, ZONES_TABLE, ZONES, zones)
+        warehouse.replace_table(ZONES_TABLE, ZONES, zones)
         ask(postgres, "CREATE PUBLICATION everything FOR ALL TABLES")
         if not keyed:
             with pytest.raises(WarehouseError, match="replica identity") as caught:
-                replace_lookup(warehouse, ZONES_TABLE, ZONES, zones)
+                warehouse.replace_table(ZONES_TABLE, ZONES, zones)
             assert "ADD PRIMARY KEY" in caught.value.hint
             ask(postgres, f"ALTER TABLE {ZONES_TABLE} ADD PRIMARY KEY (location_id)")
-        assert replace_lookup(warehouse, ZONES_TABLE, ZONES, zones) == 265
+        assert warehouse.replace_table(ZONES_TABLE, ZONES, zones) == 265
     for _ in range(2):
         put(postgres, tmp_path, "2021-01", [1, 2])
     assert numbers_of(postgres) == [1, 2]

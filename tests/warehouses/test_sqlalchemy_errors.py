@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from nyctaxi_etl.core.errors import Transient, WarehouseError
-from nyctaxi_etl.warehouses.sqlalchemy.errors import understood
+from nyctaxi_etl.warehouses.sqlalchemy.errors import error_of
 
 # As PyMySQL and mysqlclient raise them: a number and a text.
 PASSES = {
@@ -46,7 +46,7 @@ def _raised(code: int, text: str, kind: type[DBAPIError] = OperationalError) -> 
 @pytest.mark.parametrize("code", PASSES)
 def test_what_passes_is_tried_again(dialect: str, code: int) -> None:
     """A lock, too many clients, a server out of reach."""
-    error = understood(_raised(code, PASSES[code]), _engine(dialect))
+    error = error_of(_raised(code, PASSES[code]), _engine(dialect))
     assert type(error) is Transient
     assert "host" in error.message
 
@@ -56,14 +56,14 @@ def test_what_passes_is_tried_again(dialect: str, code: int) -> None:
 def test_what_stays_is_told(dialect: str, code: int) -> None:
     """The drivers call all of it operational; trying again is no help, and the hint is what is."""
     text, hint = STAYS[code]
-    error = understood(_raised(code, text), _engine(dialect))
+    error = error_of(_raised(code, text), _engine(dialect))
     assert type(error) is WarehouseError
     assert hint in error.hint
 
 
 def test_a_constraint_is_told() -> None:
     """Also in a dialect of which no code is declared."""
-    error = understood(_raised(7, "fair is violated", IntegrityError), sa.create_engine("sqlite:///trips"))
+    error = error_of(_raised(7, "fair is violated", IntegrityError), sa.create_engine("sqlite:///trips"))
     assert type(error) is WarehouseError
     assert "constraint" in error.message
 
@@ -71,4 +71,4 @@ def test_a_constraint_is_told() -> None:
 def test_a_lost_connection_is_tried_again() -> None:
     """Whatever it is called: SQLAlchemy knows it for every dialect."""
     lost = DBAPIError("INSERT ...", {}, Exception("gone"), connection_invalidated=True)
-    assert type(understood(lost, _engine("mysql"))) is Transient
+    assert type(error_of(lost, _engine("mysql"))) is Transient

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nyctaxi_etl.lakes.opening import open_lake
 from nyctaxi_etl.pipelines.ingest import BLOCK
-from nyctaxi_etl.warehouses.base import open_warehouse
+from nyctaxi_etl.warehouses.opening import open_warehouse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,8 @@ def warehouse_of(job: Job) -> Warehouse:
 
 
 def _bigquery(google: Google) -> Warehouse:
-    from nyctaxi_etl.warehouses.bigquery.warehouse import BigQuery, bigquery_client
+    from nyctaxi_etl.warehouses.bigquery.client import bigquery_client
+    from nyctaxi_etl.warehouses.bigquery.warehouse import BigQuery
 
     client = bigquery_client(google.project, google.bigquery_emulator or None)
     return BigQuery(

@@ -10,7 +10,6 @@ from nyctaxi_etl.lakes.parquet import write_parquet
 from nyctaxi_etl.orchestration import connections as places
 from nyctaxi_etl.schema.datasets import ZONES, ZONES_TABLE
 from nyctaxi_etl.sources.zones import SUBJECT, read_zones
-from nyctaxi_etl.warehouses.lookup import replace_lookup
 
 if TYPE_CHECKING:
     from nyctaxi_etl.pipelines.ingest import Job
@@ -32,7 +31,7 @@ def load(job: Job) -> ZoneLookup:
         write_parquet(lookup.rows.to_batches(), lookup.rows.schema, path, facts)
         # The warehouse first: it is the one that may hold something that isn't ours.
         with places.warehouse_of(job) as warehouse:
-            replace_lookup(warehouse, ZONES_TABLE, ZONES, lookup.rows)
+            warehouse.replace_table(ZONES_TABLE, ZONES, lookup.rows)
         places.lake_of(job).put(KEY, path, facts, SUBJECT)
     return lookup
 

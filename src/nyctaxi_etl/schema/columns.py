@@ -169,19 +169,6 @@ def quote(identifier: str, mark: str = '"') -> str:
     return mark + identifier.replace(mark, mark * 2) + mark
 
 
-def condition(predicate: Predicate, month: Month, *, time_literal: str = "TIMESTAMP", mark: str = '"') -> str:
-    """Compile a predicate to SQL that is true or false, never null.
-
-    ``time_literal`` is the dialect's word before a quoted timestamp (DATETIME in BigQuery).
-    """
-    column = quote(predicate.column, mark)
-    if predicate.operator == "outside month":
-        start, end = (f"{time_literal} '{edge:%Y-%m-%d %H:%M:%S}'" for edge in (month.start, month.next.start))
-        return f"({column} < {start} OR {column} >= {end}) IS TRUE"
-    value = quote(predicate.value, mark) if isinstance(predicate.value, str) else repr(predicate.value)
-    return f"({column} {predicate.operator} {value}) IS TRUE"
-
-
 def _digest(parts: Iterable[object]) -> str:
     text = repr(tuple(parts))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -6,45 +6,28 @@ same as once. The ledger row is committed together with the rows. With ELT all o
 
 from __future__ import annotations
 
-import importlib
-import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nyctaxi_etl.core.addresses import folder_of, refuse_secret
 from nyctaxi_etl.core.errors import QualityError, UsageError, WarehouseError
 from nyctaxi_etl.core.partition import Month
-from nyctaxi_etl.core.suggest import did_you_mean
-from nyctaxi_etl.schema.columns import FILE_MONTH, condition
+from nyctaxi_etl.schema.columns import FILE_MONTH
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
-    from sqlalchemy.engine import Engine
+    import pyarrow as pa
 
     from nyctaxi_etl.core.partition import Stage
-    from nyctaxi_etl.schema.columns import Column, Dataset, Predicate
+    from nyctaxi_etl.schema.columns import Column, Dataset
     from nyctaxi_etl.warehouses.ledger import LedgerRow
 
-# The scheme of an address, and the module that speaks to it. Any other scheme is SQLAlchemy's.
-_MODULES: Mapping[str, str] = {"duckdb": "duckdb", "postgresql": "postgres", "postgres": "postgres"}
 _OWNER = "nyctaxi "
-# What values of a type word are to a rule; all others are numbers.
-_KINDS: Mapping[str, str] = {"time": "time", "day": "day", "text": "text", "flag": "text"}
-
-
-# Whose databases are files; and the packages that bring a driver, where they are not called as it is.
-_FILES = frozenset({"duckdb", "sqlite"})
-_PACKAGES: Mapping[str, str] = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary", "pymysql": "pymysql"}
-_OTHER_DRIVERS: Mapping[str, str] = {
-    "mysql": "Or name another: mysql+pymysql:// needs pip install pymysql.",
-    "mariadb": "Or name another: mariadb+pymysql:// needs pip install pymysql.",
-}
-_WORDS = ("duckdb", "bigquery", "postgresql", "mysql", "mariadb", "sqlite", "oracle", "mssql", "block")
+# The comment by which a table that explains ids is known as ours.
+LOOKUP_MARK = "nyctaxi lookup: what the ids of trips mean"
 
 
 @dataclass(frozen=True)
@@ -86,43 +69,29 @@ class Warehouse(Protocol):
         a rule that can't be applied in SQL, ``Transient`` if trying again may help; then the month is what it was.
         """
 
+    def replace_table(self, table: str, columns: Sequence[Column], rows: pa.Table) -> int:
+        """Replace all rows of a small ``table`` that explains ids by ``rows``, and return how many there are now.
+
+        One transaction, which makes the table if need be; its first column is its key. Raises ``WarehouseError`` for a
+        table that isn't ours, ``QualityError`` if the rows that are counted aren't those that were given, and
+        ``Transient`` if trying again may help; then the table is what it was.
+        """
+
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Run a statement that only reads, and return its rows."""
+        """Run one statement that only reads, and return its rows.
 
-
-def open_warehouse(address: str, data_dir: Path) -> Warehouse:
-    """Return the warehouse at ``address``: ``duckdb``, ``duckdb:///path``, or a SQLAlchemy URL without a password.
-
-    Nothing is connected to yet. Raises ``UsageError`` for an address that can't be one or holds a password.
-    """
-    refuse_secret("to", address)
-    if address == "duckdb":
-        address = f"duckdb:///{data_dir / 'nyctaxi.duckdb'}"
-    scheme = address.partition(":")[0].partition("+")[0]
-    if scheme == "duckdb" and address.startswith("duckdb:///"):
-        module = importlib.import_module("nyctaxi_etl.warehouses.duckdb.warehouse")
-        file = address.removeprefix("duckdb:///")
-        folder_of(str(Path(file).absolute()), "to")  # DuckDB opens no path that isn't UTF-8
-        return module.DuckDB(file)  # type: ignore[no-any-return]
-    return from_engine(_engine(address))
-
-
-def from_engine(engine: Engine) -> Warehouse:
-    """Return the warehouse behind a SQLAlchemy engine, as a Prefect block gives it."""
-    if engine.dialect.name == "postgresql":
-        module = importlib.import_module("nyctaxi_etl.warehouses.postgres.warehouse")
-        return module.Postgres(engine)  # type: ignore[no-any-return]
-    module = importlib.import_module("nyctaxi_etl.warehouses.sqlalchemy.warehouse")
-    return module.AnyDatabase(engine)  # type: ignore[no-any-return]
+        Raises ``UsageError`` for a statement that writes, which changes nothing; ``WarehouseError`` for what the
+        database refuses, ``Transient`` if trying again may help.
+        """
 
 
 def check_ours(table: str, dataset: Dataset, mark: str | None) -> None:
-    """Refuse a table that carries another's mark, or none."""
+    """Refuse a table that carries another's mark, or none. Raises ``WarehouseError``."""
     if mark is None or not mark.startswith(owner_mark(dataset)):
-        raise foreign(table, dataset)
+        raise foreign_table(table, dataset)
 
 
-def foreign(table: str, dataset: Dataset) -> WarehouseError:
+def foreign_table(table: str, dataset: Dataset) -> WarehouseError:
     """Return the error for a table that isn't ours, or not of this colour."""
     message = f"There is a table {table} that does not hold {dataset.color} trips of nyctaxi."
     return WarehouseError(message, "It is left as it is: choose another name with `table=`, or rename that one.")
@@ -142,19 +111,50 @@ def check_columns(table: str, found: Mapping[str, str], wanted: Mapping[str, str
     return tuple(name for name in wanted if name not in found)
 
 
-def check_rows(staged: Stage, table: str, counted: int) -> None:
-    """Refuse to commit unless the warehouse counts exactly the rows that were read and not rejected."""
-    _check_count(staged.partition, table, counted, staged.rows_read - staged.rows_rejected)
+def check_rows(row: LedgerRow, counted: int) -> None:
+    """Refuse to commit unless the table counts exactly the rows that its ledger row says were read and not rejected.
+
+    Raises ``QualityError``.
+    """
+    expected = row.rows_read - row.rows_rejected
+    if counted != expected:
+        partition = f"{row.color}/{Month.of(row.file_month)}"
+        message = f"{partition}: {row.table_name} counts {counted} rows where {expected} were read and kept."
+        raise QualityError(
+            message, "Nothing was committed; the month is what it was. Run it again; if it persists, report it."
+        )
 
 
-def check_cleaned(row: LedgerRow, counted: int) -> None:
-    """Refuse to commit unless the clean table counts exactly the raw one's rows but those that the rules drop."""
-    partition = f"{row.color}/{Month.of(row.file_month)}"
-    _check_count(partition, row.table_name, counted, row.rows_read - row.rows_rejected)
+def check_lookup(table: str, mark: str | None) -> None:
+    """Refuse to replace a table that is not a lookup of ours by its comment. Raises ``WarehouseError``."""
+    if mark != LOOKUP_MARK:
+        message = f"There is a table {table} that is not nyctaxi's lookup."
+        raise WarehouseError(message, "It is left as it is: rename it, or load into another database.")
 
 
-def both(table: str, raw_table: str | None) -> tuple[str, ...]:
-    """Return the tables that a month goes into, in that order. Raises ``UsageError`` if the two are one."""
+def check_lookup_rows(table: str, counted: int, rows: pa.Table) -> int:
+    """Return the number of a lookup's rows, once counted. Raises ``QualityError`` unless all that were read are in."""
+    if counted != rows.num_rows:
+        message = f"{table} counts {counted} rows where {rows.num_rows} were read."
+        raise QualityError(message, "Nothing was committed. Run it again; if it persists, report it.")
+    return counted
+
+
+def tuples_of(rows: pa.Table) -> Iterable[tuple[Any, ...]]:
+    """Return the rows of a small table as tuples of Python's values."""
+    return zip(*(column.to_pylist() for column in rows.columns), strict=True)
+
+
+def refused_write(text: str) -> UsageError:
+    """Return the error for a query that writes; ``text`` is what the database says of it."""
+    return UsageError(f"A query only reads: {text}", "Nothing was changed. Write with the database's own client.")
+
+
+def target_tables(table: str, raw_table: str | None) -> tuple[str, ...]:
+    """Return the tables that a month goes into, in that order. Raises ``UsageError`` if the two are one.
+
+    Upper and lower case are one: databases tell them apart or don't.
+    """
     if not raw_table:
         return (table,)
     if raw_table.lower() == table.lower():
@@ -163,21 +163,7 @@ def both(table: str, raw_table: str | None) -> tuple[str, ...]:
     return raw_table, table
 
 
-def drops(dataset: Dataset, month: Month, *, time_literal: str = "TIMESTAMP", mark: str = '"') -> str:
-    """Return the SQL condition under which a rule drops a row: true or false, never null. See ``condition``.
-
-    Raises ``UsageError`` for a rule that databases may judge otherwise than the transform step.
-    """
-    rules = [rule for rule in dataset.rules if rule.action == "drop"]
-    for rule in rules:
-        if not _is_plain(rule.predicate, dataset):
-            message = f"The rule {rule.name} of {dataset.color} can't be applied within a warehouse."
-            raise UsageError(message, "Use `mode=etl`, or declare the rule by numbers or times: texts sort by place.")
-    terms = (condition(rule.predicate, month, time_literal=time_literal, mark=mark) for rule in rules)
-    return f"({' OR '.join(terms) or '1 = 0'})"
-
-
-def cleaned(raw: LedgerRow, table: str, dataset: Dataset, dropped: int) -> LedgerRow:
+def clean_ledger_row(raw: LedgerRow, table: str, dataset: Dataset, dropped: int) -> LedgerRow:
     """Return the ledger row of the clean ``table``: the raw one's, less the rows that the rules drop."""
     rejected, loaded = raw.rows_rejected + dropped, raw.rows_loaded - dropped
     return replace(raw, table_name=table, rules=dataset.rules_id, rows_rejected=rejected, rows_loaded=loaded)
@@ -196,51 +182,3 @@ def owner_mark(dataset: Dataset) -> str:
 def table_columns(dataset: Dataset) -> tuple[Column, ...]:
     """Return the columns of a table of trips: the dataset's and ``file_month``."""
     return (*dataset.columns, FILE_MONTH)
-
-
-def _check_count(partition: object, table: str, counted: int, expected: int) -> None:
-    if counted != expected:
-        message = f"{partition}: {table} counts {counted} rows where {expected} were read and kept."
-        raise QualityError(
-            message, "Nothing was committed; the month is what it was. Run it again; if it persists, report it."
-        )
-
-
-def _is_plain(predicate: Predicate, dataset: Dataset) -> bool:
-    """Tell whether a predicate compares numbers or times: texts are compared by a collation that differs by place."""
-    kinds = {column.name: _KINDS.get(column.type, "number") for column in dataset.columns}
-    value, kind = predicate.value, kinds.get(predicate.column)
-    if predicate.operator == "outside month":
-        return kind == "time"
-    if isinstance(value, str):
-        return kind == kinds.get(value) and kind in {"number", "time"}
-    return kind == "number" and value is not None and math.isfinite(value)
-
-
-def _engine(address: str) -> Engine:
-    from sqlalchemy import create_engine
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-
-    try:
-        url = make_url(address)
-        if url.drivername in {"postgres", "postgresql"}:
-            url = url.set(drivername="postgresql+psycopg")
-        return create_engine(url)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
-        message = f"{address.partition(':')[0]}...: not a warehouse that can be opened ({type(error).__name__})."
-        raise UsageError(message, _next_move(address, error), about="to") from None
-
-
-def _next_move(address: str, error: Exception) -> str:
-    """Return what to do about an address that no warehouse has: install a driver, or write it otherwise."""
-    scheme = address.partition(":")[0]
-    dialect = scheme.partition("+")[0].lower()
-    if dialect in _FILES and ":" in address:
-        return f"A file's address has three slashes: {dialect}:///path; four, if the path begins with one itself."
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        package, others = _PACKAGES.get(error.name, error.name), _OTHER_DRIVERS.get(dialect, "")
-        return f"Its driver {error.name} is not installed: pip install {package}. {others}".rstrip()
-    meant = did_you_mean(scheme, _WORDS)
-    driver = f" A dialect {dialect} of SQLAlchemy's may come with a package of its own." if "://" in address else ""
-    return f"{meant}Name duckdb, duckdb:///path, block:NAME or a SQLAlchemy URL; its driver must be installed.{driver}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nyctaxi_etl.core.errors import UsageError
 from nyctaxi_etl.pipelines.ingest import BLOCK
-from nyctaxi_etl.warehouses.base import from_engine
+from nyctaxi_etl.warehouses.opening import from_engine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,7 +117,7 @@ def account_behind(name: str) -> GoogleAccount:
 
 
 def _client(name: str, data: Mapping[str, Any], google: Google) -> Client:
-    from nyctaxi_etl.warehouses.bigquery.warehouse import bigquery_client
+    from nyctaxi_etl.warehouses.bigquery.client import bigquery_client
 
     emulator = google.bigquery_emulator or None
     account = _account(name, data, emulator)

@@ -100,7 +100,7 @@ _KNOWN: Sequence[_Row] = (
 )
 
 
-def understood(error: Exception, place: str) -> NycTaxiError:
+def error_of(error: Exception, place: str) -> NycTaxiError:
     """Return the error of ours that says what ``error`` of BigQuery's at ``place`` means."""
     if isinstance(error, google.GoogleAPICallError):
         return _of_call(error, place)

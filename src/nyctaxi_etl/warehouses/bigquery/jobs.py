@@ -10,22 +10,19 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 from google.api_core.exceptions import Conflict, NotFound
-from google.auth.credentials import AnonymousCredentials
-from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 
 from nyctaxi_etl.core.errors import UsageError
 from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.schema.columns import FILE_MONTH
-from nyctaxi_etl.warehouses.bigquery.errors import GOOGLE_ERRORS, no_credentials, understood, unreadable
+from nyctaxi_etl.warehouses.bigquery.errors import GOOGLE_ERRORS, error_of, unreadable
 from nyctaxi_etl.warehouses.bigquery.expiry import refuse_expiring_dataset
 from nyctaxi_etl.warehouses.bigquery.locations import refuse_far_bucket
+from nyctaxi_etl.warehouses.bigquery.sql import DIALECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-    from google.auth.credentials import Credentials
 
     from nyctaxi_etl.schema.columns import Column
 
@@ -33,24 +30,6 @@ _REQUEST_SECONDS = 60.0
 _POLL_SECONDS = (0.1, 1.0)
 _STAGING_LIFE = timedelta(days=1)
 _PROBE_LIFE = timedelta(hours=1)
-
-
-def bigquery_client(project: str, emulator: str | None, credentials: Credentials | None = None) -> bigquery.Client:
-    """Return a client for ``project`` (if empty, that of the credentials), or for an ``emulator`` at that address.
-
-    An emulator is asked without credentials. Raises ``UsageError`` if there are none to be found for Google.
-    """
-    try:
-        if emulator:
-            address = emulator if "://" in emulator else f"http://{emulator}"
-            nobody = AnonymousCredentials()  # type: ignore[no-untyped-call]
-            return bigquery.Client(project or "emulated", nobody, client_options={"api_endpoint": address})
-        return bigquery.Client(project or getattr(credentials, "project_id", None), credentials)
-    except GoogleAuthError as error:
-        raise no_credentials(error) from None
-    except OSError:  # how Google's library says that no project is known
-        message = "BigQuery can't be asked: the account has no project of its own."
-        raise UsageError(message, "Name the project that the dataset is in.") from None
 
 
 class Jobs:
@@ -73,6 +52,10 @@ class Jobs:
         self._described: bigquery.Dataset | None = None
         self.dataset = bigquery.DatasetReference.from_string(dataset, default_project=client.project)
 
+    def path(self, table: str) -> str:
+        """Return the quoted full name of a table of the dataset."""
+        return DIALECT.path(self.dataset.project, self.dataset.dataset_id, table)
+
     @property
     def place(self) -> str:
         """What the dataset is called in messages."""
@@ -88,7 +71,7 @@ class Jobs:
         try:
             yield
         except GOOGLE_ERRORS as error:
-            raise understood(error, self.place) from None  # its words may repeat a credential
+            raise error_of(error, self.place) from None  # its words may repeat a credential
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             foreign = unreadable(error, self.place)
             if foreign is None:
@@ -168,8 +151,14 @@ class Jobs:
 
         A single one: of a script BigQuery estimates no statement that changes rows.
         """
-        job = self._start(sql, self._config(dry_run=True, use_query_cache=False))
-        return int(job.total_bytes_processed or 0)
+        return int(self._dry_run(sql).total_bytes_processed or 0)
+
+    def kind_of(self, sql: str) -> str:
+        """Return what BigQuery calls a statement, without running it: ``SELECT``, ``DELETE``, ``SCRIPT`` for several.
+
+        Nothing if it has no name for it.
+        """
+        return str(self._dry_run(sql).statement_type or "")
 
     def load(self, uri: str, name: str, columns: Sequence[Column], rows: int, event: Event) -> None:
         """Load a Parquet object into the table ``name``, which expires in a day; ``rows`` are expected.
@@ -211,6 +200,9 @@ class Jobs:
             found = self._client.get_job(job_id, location=self._location, **self._again)
             return cast("bigquery.LoadJob", found), False
         return job, True
+
+    def _dry_run(self, sql: str) -> bigquery.QueryJob:
+        return self._start(sql, self._config(dry_run=True, use_query_cache=False))
 
     def _start(self, sql: str, config: bigquery.QueryJobConfig) -> bigquery.QueryJob:
         return self._client.query(sql, config, location=self._location, job_retry=None, **self._again)

@@ -10,18 +10,25 @@ import json
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from nyctaxi_etl.schema.columns import FILE_MONTH, condition, quote
-from nyctaxi_etl.warehouses.base import now
-from nyctaxi_etl.warehouses.ledger import KEY, LEDGER, entry, succeeding
+from nyctaxi_etl.core.partition import Month
+from nyctaxi_etl.warehouses.ledger import KEY, LEDGER, LedgerRow, succeeding
+from nyctaxi_etl.warehouses.sql import (
+    Dialect,
+    delete_ledger,
+    delete_month,
+    drop_condition,
+    insert_ledger,
+    insert_month,
+    is_ledger_row,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
-    from nyctaxi_etl.core.partition import Month, Staged
-    from nyctaxi_etl.schema.columns import Column, Dataset
-    from nyctaxi_etl.warehouses.ledger import LedgerRow
+    from nyctaxi_etl.schema.columns import Dataset
 
+DIALECT = Dialect("bigquery", mark="`", time_literal="DATETIME", options=True)
 # What a check says when it ends the transaction; BigQuery puts words of its own before and after.
 _COUNTED = re.compile(r"nyctaxi counted (\d{1,18}) rows in table ([01]) of the transaction", re.ASCII)
 # The server's clock, so that it can be compared with the table's time of creation. UTC.
@@ -31,18 +38,22 @@ _NOW = "DATETIME(CURRENT_TIMESTAMP())"
 class Share(NamedTuple):
     """One table's share of the transaction: its month is replaced by the rows of ``source`` for which ``where`` holds.
 
-    ``path`` and ``source`` are quoted names, ``created`` is when the table was made (server's time, UTC without a
-    zone): what the ledger says of a table that stood here before counts for nothing. ``staged`` says how many rows
-    are to be there in the end, ``old`` what the ledger said of the month so far.
+    ``row`` is what the ledger is to say of it: how many rows are to be there in the end. ``path`` and ``source`` are
+    quoted names, ``created`` is when the table was made (server's time, UTC without a zone): what the ledger says of a
+    table that stood here before counts for nothing. ``old`` is what the ledger said of the month so far.
     """
 
-    table: str
+    row: LedgerRow
     path: str
     source: str
     where: str
-    staged: Staged
     created: datetime
     old: LedgerRow | None = None
+
+    @property
+    def month(self) -> Month:
+        """The month that is replaced."""
+        return Month.of(self.row.file_month)
 
 
 class Counted(NamedTuple):
@@ -58,56 +69,30 @@ def literal(value: object, kind: str) -> str:
     return text if kind == "STRING" and value is not None else f"CAST({text} AS {kind})"
 
 
-def tick(name: str) -> str:
-    """Quote an identifier as BigQuery does."""
-    return quote(name, "`")
-
-
-def path_of(project: str, dataset: str, table: str) -> str:
-    """Return a table's quoted full name."""
-    return ".".join(map(tick, (project, dataset, table)))
-
-
-def month_is(month: Month) -> str:
-    """Return the condition that keeps a statement within one month's partition."""
-    return f"{tick(FILE_MONTH.name)} = {_day(month)}"
-
-
-def drops(dataset: Dataset, month: Month) -> str:
-    """Return the condition under which a rule drops a row: true or false, never null."""
-    conditions = (
-        condition(rule.predicate, month, time_literal="DATETIME", mark="`")
-        for rule in dataset.rules
-        if rule.action == "drop"
-    )
-    return " OR ".join(conditions) or "FALSE"
-
-
 def count_dropped(dataset: Dataset, month: Month, source: str) -> str:
-    """Return the query for how many rows of ``source`` the rules drop."""
-    return f"SELECT COUNTIF({drops(dataset, month)}) FROM {source}"  # noqa: S608 - names are quoted
+    """Return the query for how many rows of ``source`` the rules drop. Raises what ``drop_condition`` does."""
+    return f"SELECT COUNTIF({drop_condition(DIALECT, dataset, month)}) FROM {source}"  # noqa: S608 - names are quoted
 
 
-def moves(dataset: Dataset, share: Share) -> tuple[str, str]:
+def month_statements(dataset: Dataset, share: Share) -> tuple[str, str]:
     """Return the two statements that replace the table's month."""
-    month, names = share.staged.partition.month, _names(dataset.columns)
-    delete = f"DELETE FROM {share.path} WHERE {month_is(month)}"  # noqa: S608 - names are quoted
-    rows = f"SELECT {names}, {_day(month)} FROM {share.source} WHERE {share.where}"  # noqa: S608 - names are quoted
-    return delete, f"INSERT INTO {share.path} ({names}, {tick(FILE_MONTH.name)}) {rows}"
+    names = [column.name for column in dataset.columns]
+    insert = insert_month(DIALECT, share.path, names, share.source, share.month, share.where)
+    return delete_month(DIALECT, share.path, share.month), insert
 
 
-def transaction(dataset: Dataset, shares: Sequence[Share], ledger: str, run_id: str) -> str:
+def transaction(dataset: Dataset, shares: Sequence[Share], ledger: str) -> str:
     """Return the script that replaces the month in every table of ``shares`` and their rows in ``ledger``.
 
     An error in it ends the script before the commit, which rolls everything back; wrong counts are such an error. The
     ledger, which every month changes, comes first: a conflict about it ends the script before the rows are paid for.
     """
-    forgotten, moved = [], []
+    deleted, inserted = [], []
     for index, share in enumerate(shares):
-        forget, record = _record(ledger, share, run_id)
-        forgotten.append(forget)
-        moved += [*moves(dataset, share), _check(share, index), record]
-    statements = ("BEGIN TRANSACTION", *forgotten, *moved, "COMMIT TRANSACTION")
+        delete, insert = _ledger_statements(ledger, share)
+        deleted.append(delete)
+        inserted += [*month_statements(dataset, share), _count_check(share, index), insert]
+    statements = ("BEGIN TRANSACTION", *deleted, *inserted, "COMMIT TRANSACTION")
     return ";\n".join(statements) + ";"
 
 
@@ -117,42 +102,23 @@ def counted(text: str) -> Counted | None:
     return Counted(int(found[2]), int(found[1])) if found else None
 
 
-def add_columns(path: str, columns: Iterable[Column]) -> str:
-    """Return the statement that adds columns, all in one: a table's definition may change only so often a minute."""
-    added = ", ".join(
-        f"ADD COLUMN IF NOT EXISTS {tick(column.name)} {column.types.bigquery} "
-        f"OPTIONS(description={json.dumps(column.about, ensure_ascii=False)})"
-        for column in columns
-    )
-    return f"ALTER TABLE {path} {added}"
-
-
-def _check(share: Share, index: int) -> str:
+def _count_check(share: Share, index: int) -> str:
     words = f"FORMAT('nyctaxi counted %d rows in table {index} of the transaction', COUNT(*))"
-    expected = share.staged.rows_read - share.staged.rows_rejected
+    expected = share.row.rows_read - share.row.rows_rejected
     return (
         f"SELECT IF(COUNT(*) = {expected}, COUNT(*), ERROR({words})) "  # noqa: S608 - names are quoted
-        f"FROM {share.path} WHERE {month_is(share.staged.partition.month)}"
+        f"FROM {share.path} WHERE {DIALECT.month_is(share.month)}"
     )
 
 
-def _record(ledger: str, share: Share, run_id: str) -> tuple[str, str]:
-    row = succeeding(entry(share.table, share.staged, run_id, now()), share.old)
+def _ledger_statements(ledger: str, share: Share) -> tuple[str, str]:
+    """Return the statements that delete the month's row, and those of an older table of that name, and insert it."""
     texts = {
-        column.name: _NOW if column.name == "loaded_at" else literal(value, column.types.bigquery)
-        for column, value in zip(LEDGER, row.values(), strict=True)
+        column.name: _NOW if column.name == "loaded_at" else literal(value, DIALECT.type_of(column))
+        for column, value in zip(LEDGER, succeeding(share.row, share.old).values(), strict=True)
     }
-    table, month = (f"{tick(name)} = {texts[name]}" for name in KEY)
-    before = f"{tick('loaded_at')} < {literal(share.created, 'DATETIME')}"
-    return (
-        f"DELETE FROM {ledger} WHERE {table} AND ({month} OR {before})",  # noqa: S608 - names are quoted
-        f"INSERT INTO {ledger} ({_names(LEDGER)}) VALUES ({', '.join(texts.values())})",  # noqa: S608 - names are quoted
-    )
-
-
-def _names(columns: Iterable[Column]) -> str:
-    return ", ".join(tick(column.name) for column in columns)
-
-
-def _day(month: Month) -> str:
-    return f"DATE '{month.first_day}'"
+    month = is_ledger_row(DIALECT, [texts[name] for name in KEY])
+    table = f"{DIALECT.quote('table_name')} = {texts['table_name']}"
+    older = f"{DIALECT.quote('loaded_at')} < {literal(share.created, 'DATETIME')}"
+    delete = delete_ledger(ledger, f"({month}) OR ({table} AND {older})")
+    return delete, insert_ledger(DIALECT, ledger, texts.values())

@@ -13,29 +13,32 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from google.api_core.exceptions import GoogleAPICallError
-from google.cloud import bigquery
 
 from nyctaxi_etl.core.errors import NycTaxiError, Transient, UsageError, WarehouseError
 from nyctaxi_etl.core.partition import Staged
 from nyctaxi_etl.core.progress import Event, tell
-from nyctaxi_etl.schema.columns import FILE_MONTH
-from nyctaxi_etl.warehouses.base import Capabilities, check_columns, check_ours, check_rows, owner_mark, table_columns
+from nyctaxi_etl.warehouses.base import (
+    Capabilities,
+    check_rows,
+    clean_ledger_row,
+    now,
+    refused_write,
+    target_tables,
+)
 from nyctaxi_etl.warehouses.bigquery.commit import commit, turn
 from nyctaxi_etl.warehouses.bigquery.errors import LIMIT_SETTING, text_of
-from nyctaxi_etl.warehouses.bigquery.expiry import refuse_expiring_table
-from nyctaxi_etl.warehouses.bigquery.jobs import Jobs, bigquery_client, fields
+from nyctaxi_etl.warehouses.bigquery.jobs import Jobs
 from nyctaxi_etl.warehouses.bigquery.sql import (
+    DIALECT,
     Share,
-    add_columns,
     count_dropped,
     counted,
-    drops,
-    month_is,
-    moves,
-    path_of,
+    month_statements,
     transaction,
 )
-from nyctaxi_etl.warehouses.ledger import LEDGER, LEDGER_TABLE, LedgerRow, lacking
+from nyctaxi_etl.warehouses.bigquery.tables import ledger_rows, ledger_rows_of, make_ledger, make_table, replace_rows
+from nyctaxi_etl.warehouses.ledger import LEDGER_TABLE, LedgerRow, entry
+from nyctaxi_etl.warehouses.sql import drop_condition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,16 +46,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from nyctaxi_etl.core.partition import Stage
-    from nyctaxi_etl.schema.columns import Dataset
+    import pyarrow as pa
+    from google.cloud import bigquery
 
-__all__ = ["BigQuery", "bigquery_client", "uri_of_staged"]
-
-_LEDGER_MARK = "nyctaxi ledger: one row for every month that a table of this dataset holds"
-_CLUSTERED_BY = "pickup_location_id"
-_MONTHLY = (bigquery.TimePartitioningType.MONTH, FILE_MONTH.name)
-# The API gives what was declared by SQL's names those of legacy SQL.
-_LEGACY = {"INTEGER": "INT64", "FLOAT": "FLOAT64"}
+    from nyctaxi_etl.core.partition import Month, Stage
+    from nyctaxi_etl.schema.columns import Column, Dataset
 
 
 def uri_of_staged(staged: Staged) -> str:
@@ -101,16 +99,9 @@ class BigQuery:
 
         The ledger is listed, which is free. Rows older than the table are of another one that stood there before.
         """
-        with self._jobs.speaking():
-            self._jobs.locate(*self._locations)
+        with self._located():
             self._jobs.refuse_expiring()
-            here, ledger = self._jobs.table(table), self._jobs.table(LEDGER_TABLE)
-            if here is None or ledger is None:
-                return ()
-            for one in (here, ledger):
-                refuse_expiring_table(one)
-            rows = self._ledger_rows(ledger, {table: _created(here)})
-        return tuple(sorted(rows, key=lambda row: row.file_month))
+            return ledger_rows_of(self._jobs, table)
 
     def replace(self, table: str, dataset: Dataset, staged: Stage, run_id: str, raw_table: str | None = None) -> int:
         """Replace one month of ``table``: see ``Warehouse.replace``.
@@ -121,132 +112,99 @@ class BigQuery:
         if not isinstance(staged, Staged):
             message = f"{staged.partition}: BigQuery loads from the lake."
             raise UsageError(message, "Use `nyctaxi upload`, then `nyctaxi warehouse`.")
-        if raw_table == table:
-            message = f"{table} can't hold the rows as they came and the clean ones."
-            raise UsageError(message, "Name another table with `table=`.")
-        names = (table,) if raw_table is None else (raw_table, table)
+        names, month = target_tables(table, raw_table), staged.partition.month
+        if raw_table:
+            drop_condition(DIALECT, dataset, month)  # a rule that can't be applied is refused before anything is made
         uri, _, generation = self._uri_of(staged).partition("#")
         if not uri.startswith("gs://"):
             message = f"{staged.partition} is not at gs://, and BigQuery loads from there only."
             raise UsageError(message, "Put it there first: nyctaxi upload --lake gs://bucket/prefix.")
-        with self._jobs.speaking():
-            self._jobs.locate(*self._locations)
+        row, event = entry(names[0], staged, run_id, now()), Event(str(staged.partition), "load", 0, staged.rows_loaded)
+        with self._located():
             self._jobs.refuse_expiring()
-            ledger = self._prepare_ledger()
-            tables = {name: self._prepare(name, dataset) for name in names}
-        staging = self._staging_name(names[0], staged, uri, generation)
-        event, day = Event(str(staged.partition), "load", 0, staged.rows_loaded), staged.partition.month.first_day
-        with self._cleared(staging):
+            ledger = make_ledger(self._jobs)
+            tables = {name: make_table(self._jobs, name, dataset) for name in names}
+        staging = self._staging_name(row, month, uri, generation)
+        with self._dropped_afterwards(staging):
             self._jobs.load(uri, staging, dataset.columns, staged.rows_loaded, event)
-            shares = self._shares(tables, dataset, staged, staging)
+            shares = self._shares(tables, dataset, row, month, staging)
             with turn(event):  # what is replaced is asked for as late as can be, and while no other month changes it
-                olds = {row.table_name: row for row in self._ledger_rows(ledger, tables) if row.file_month == day}
-            shares = tuple(share._replace(old=olds.get(share.table)) for share in shares)
+                rows = ledger_rows(self._jobs, ledger, tables)
+            olds = {old.table_name: old for old in rows if old.file_month == month.first_day}
+            shares = tuple(share._replace(old=olds.get(share.row.table_name)) for share in shares)
             self._check_bytes(dataset, shares, staging)
-            self._commit(dataset, shares, run_id, event)
+            self._commit(dataset, shares, event)
         tell(replace(event, done=staged.rows_loaded))
-        return shares[-1].staged.rows_loaded
+        return shares[-1].row.rows_loaded
+
+    def replace_table(self, table: str, columns: Sequence[Column], rows: pa.Table) -> int:
+        """Replace all rows of a lookup: see ``Warehouse.replace_table``."""
+        with self._located():
+            self._jobs.refuse_expiring()
+            return replace_rows(self._jobs, table, columns, rows)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Run a statement that only reads, and return its rows. A table needs no dataset before its name."""
-        with self._jobs.speaking():
-            self._jobs.locate(*self._locations)
+        """Run a statement that only reads: see ``Warehouse.query``. A table needs no dataset before its name."""
+        with self._located():
+            kind = self._jobs.kind_of(sql)
+            if kind != "SELECT":
+                text = f"BigQuery calls this statement {kind or 'unknown'}."
+                raise refused_write(text)
             return self._jobs.query(sql)
 
-    def _prepare(self, name: str, dataset: Dataset) -> datetime:
-        """Make the table if need be, refuse a foreign one, add columns that the dataset has gained.
+    @contextmanager
+    def _located(self) -> Iterator[None]:
+        """Find the dataset, and raise what BigQuery says as an error of ours."""
+        with self._jobs.speaking():
+            self._jobs.locate(*self._locations)
+            yield
 
-        Returns when it was made.
-        """
-        columns = table_columns(dataset)
-        found = self._jobs.table(name)
-        if found is None:
-            fresh = bigquery.Table(self._jobs.dataset.table(name), schema=fields(columns))
-            fresh.description = f"{owner_mark(dataset)}, one partition a month"
-            fresh.time_partitioning = bigquery.TimePartitioning(*_MONTHLY)
-            if any(column.name == _CLUSTERED_BY for column in columns):
-                fresh.clustering_fields = [_CLUSTERED_BY]
-            found = self._jobs.create(fresh)
-        check_ours(name, dataset, found.description)
-        refuse_expiring_table(found)
-        parts = found.time_partitioning
-        if parts is None or (parts.type_, parts.field) != _MONTHLY:
-            message = f"Table {name} is not partitioned by month of {FILE_MONTH.name}."
-            raise WarehouseError(message, "It is left as it is: choose another name with `table=`, or rename that one.")
-        there = {field.name: _LEGACY.get(field.field_type, field.field_type) for field in found.schema}
-        lacking = check_columns(name, there, {column.name: column.types.bigquery for column in columns})
-        if lacking:
-            self._jobs.query(add_columns(self._path(name), (c for c in columns if c.name in lacking)))
-        return _created(found)
-
-    def _ledger_rows(self, ledger: bigquery.Table, made: Mapping[str, datetime]) -> list[LedgerRow]:
-        """Return what the ledger says of tables that were made at these times; older rows are of others."""
-        names = [field.name for field in ledger.schema]
-        rows = [LedgerRow.read({name: row[name] for name in names}) for row in self._jobs.rows(ledger)]
-        return [row for row in rows if row.table_name in made and row.loaded_at >= made[row.table_name]]
-
-    def _prepare_ledger(self) -> bigquery.Table:
-        found = self._jobs.table(LEDGER_TABLE)
-        if found is None:
-            fresh = bigquery.Table(self._jobs.dataset.table(LEDGER_TABLE), schema=fields(LEDGER))
-            fresh.description = _LEDGER_MARK
-            found = self._jobs.create(fresh)
-        if found.description != _LEDGER_MARK:
-            message = f"There is a table {LEDGER_TABLE} that is not nyctaxi's ledger."
-            raise WarehouseError(message, "It is left as it is: rename it, or load into another dataset.")
-        refuse_expiring_table(found)
-        gained = lacking({field.name for field in found.schema})
-        if gained:
-            self._jobs.query(add_columns(self._path(LEDGER_TABLE), gained))
-        return found
-
-    def _staging_name(self, table: str, staged: Staged, uri: str, generation: str) -> str:
+    def _staging_name(self, row: LedgerRow, month: Month, uri: str, generation: str) -> str:
         """Name the staging table by what is in it, so that loads of other content never meet there."""
-        where = (self._path(table), str(staged.partition), uri, generation)
-        what = (staged.raw.sha256, staged.dataset_version, staged.rules)
+        where = (self._jobs.path(row.table_name), f"{row.color}/{month}", uri, generation)
+        what = (row.source_sha256, row.dataset_version, row.rules)
         digest = hashlib.sha256(repr(where + what).encode()).hexdigest()[:16]
-        month = staged.partition.month
-        return f"{table}_{month.year:04d}_{month.number:02d}_staging_{digest}"
+        return f"{row.table_name}_{month.year:04d}_{month.number:02d}_staging_{digest}"
 
-    def _shares(self, tables: dict[str, datetime], dataset: Dataset, staged: Staged, staging: str) -> tuple[Share, ...]:
+    def _shares(
+        self, tables: Mapping[str, datetime], dataset: Dataset, row: LedgerRow, month: Month, staging: str
+    ) -> tuple[Share, ...]:
         """Return what becomes of each table: the first takes all staged rows, the second what the rules keep of it."""
-        month, source = staged.partition.month, self._path(staging)
-        (first, made), *others = tables.items()
-        share = Share(first, self._path(first), source, "TRUE", staged, made)
+        source = self._jobs.path(staging)
+        (first, created), *others = tables.items()
+        share = Share(row, self._jobs.path(first), source, "TRUE", created)
         if not others:
             return (share,)
-        ((table, made),) = others
+        ((table, created),) = others
         dropped = int(self._jobs.query(count_dropped(dataset, month, source))[0][0])
-        rejected, rows = staged.rows_rejected + dropped, staged.rows_loaded - dropped
-        kept = replace(staged, rules=dataset.rules_id, rows_rejected=rejected, rows_loaded=rows)
-        where = f"{month_is(month)} AND NOT ({drops(dataset, month)})"
-        return share, Share(table, self._path(table), share.path, where, kept, made)
+        where = f"{DIALECT.month_is(month)} AND NOT {drop_condition(DIALECT, dataset, month)}"
+        row = clean_ledger_row(row, table, dataset, dropped)
+        return share, Share(row, self._jobs.path(table), share.path, where, created)
 
     def _check_bytes(self, dataset: Dataset, shares: Sequence[Share], staging: str) -> None:
         """Refuse a transaction that would read more than is allowed. The rows of every table are the staged ones."""
         if self._max_bytes is None:
             return
-        staged = (share._replace(source=self._path(staging), where="TRUE") for share in shares)
-        total = sum(self._jobs.bytes_of(sql) for share in staged for sql in moves(dataset, share))
+        staged = (share._replace(source=self._jobs.path(staging), where="TRUE") for share in shares)
+        total = sum(self._jobs.bytes_of(sql) for share in staged for sql in month_statements(dataset, share))
         if total > self._max_bytes:
-            partition = shares[0].staged.partition
+            partition = f"{shares[0].row.color}/{shares[0].month}"
             message = f"{partition}: its transaction would read {total:,} bytes; {self._max_bytes:,} are allowed."
             raise WarehouseError(message, f"The month is what it was before. Raise {LIMIT_SETTING} if that is meant.")
 
-    def _commit(self, dataset: Dataset, shares: Sequence[Share], run_id: str, event: Event) -> None:
+    def _commit(self, dataset: Dataset, shares: Sequence[Share], event: Event) -> None:
         """Run the transaction, and say what its own check of the rows has found if that ended it."""
-        sql = transaction(dataset, shares, self._path(LEDGER_TABLE), run_id)
+        sql = transaction(dataset, shares, self._jobs.path(LEDGER_TABLE))
         try:
             commit(self._jobs, sql, event)
         except GoogleAPICallError as error:
             wrong = counted(text_of(error))
             if wrong and wrong.share < len(shares):
-                share = shares[wrong.share]
-                check_rows(share.staged, share.table, wrong.rows)
+                check_rows(shares[wrong.share].row, wrong.rows)
             raise
 
     @contextmanager
-    def _cleared(self, staging: str) -> Iterator[None]:
+    def _dropped_afterwards(self, staging: str) -> Iterator[None]:
         """Drop the staging table at the end, unless trying again may help: then it is taken as it is, or expires."""
         try:
             with self._jobs.speaking():
@@ -256,12 +214,3 @@ class BigQuery:
                 self._jobs.drop(staging)
             raise
         self._jobs.drop(staging)
-
-    def _path(self, table: str) -> str:
-        return path_of(self._jobs.dataset.project, self._jobs.dataset.dataset_id, table)
-
-
-def _created(table: bigquery.Table) -> datetime:
-    """Return when the table was made, UTC without a zone as the ledger's times are."""
-    made: datetime = table.created
-    return made.replace(tzinfo=None)

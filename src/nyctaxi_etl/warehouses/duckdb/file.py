@@ -14,6 +14,7 @@ import duckdb
 
 from nyctaxi_etl.core.errors import NycTaxiError, Transient, UsageError, WarehouseError
 from nyctaxi_etl.core.progress import Event, tell
+from nyctaxi_etl.warehouses.base import refused_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,8 @@ if int(duckdb.__version__.partition(".")[0]) > 1:
     _SETTINGS["storage_compatibility_version"] = "v1.5.0"
 # What DuckDB says when another process has the file open: on Linux and macOS, on Windows.
 _LOCKED = ("Could not set lock on file", "used by another process")
+# What it says to a statement that writes: to the file itself, to another one.
+_ONLY_READS = ("attached in read-only mode", "disabled by configuration")
 # The main header and the two that take turns, of 4096 bytes each; behind them come the blocks.
 _HEADERS_BYTES = 3 * 4096
 # Threads take turns at a file as processes do: DuckDB lets two of them double a month, or fail where one would wait.
@@ -93,7 +96,9 @@ _FAULTS = (
 def opened(path: Path, lock_seconds: float, subject: str) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the file for one transaction, waiting while another thread or process has it.
 
-    ``subject`` is the month that goes in, if one does: if that fails, the file is no larger than it was.
+    ``subject`` is the month that goes in, if one does: if that fails, the file is no larger than it was. Raises
+    ``WarehouseError`` for one that is damaged, full or in use for long, ``UsageError`` for one of another kind or
+    version, or that may not be written to, and ``Transient`` for a conflict.
     """
     with _TURNS.setdefault(path.resolve(), Lock()):
         try:
@@ -102,8 +107,28 @@ def opened(path: Path, lock_seconds: float, subject: str) -> Iterator[duckdb.Duc
                 yield connection
         except BaseException:
             if subject:
-                _give_back(path)
+                _cut_off_failed_load(path)
             raise
+
+
+@contextmanager
+def opened_to_read(path: Path, lock_seconds: float) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the file for one statement that only reads it, waiting while another thread or process writes to it.
+
+    DuckDB refuses to write to a file that was opened so; ``UsageError`` says it, and that a file isn't there.
+    """
+    with _TURNS.setdefault(path.resolve(), Lock()):
+        if not path.exists():
+            message = f"{path} isn't there yet: nothing has been loaded into it."
+            raise UsageError(message, f"Load a month first, or {_OTHER_FILE}.")
+        with _connect(path, lock_seconds, "", reads=True) as connection:
+            _check_kind(connection, path)
+            try:
+                yield connection
+            except duckdb.Error as error:
+                text = _first_line(error)
+                writes = any(words in text for words in _ONLY_READS)
+                raise (refused_write(text) if writes else _error_of(path, error)) from error
 
 
 def check_folder(path: Path) -> None:
@@ -117,18 +142,19 @@ def check_folder(path: Path) -> None:
         raise UsageError(message, f"Give access to that folder, or {_OTHER_FILE}.") from error
 
 
-def _connect(path: Path, lock_seconds: float, subject: str) -> duckdb.DuckDBPyConnection:
+def _connect(path: Path, lock_seconds: float, subject: str, *, reads: bool = False) -> duckdb.DuckDBPyConnection:
+    """Open the file once nobody else has it. Raises what ``opened`` does."""
     if subject:
         check_folder(path)
     deadline = time.monotonic() + lock_seconds
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            return duckdb.connect(str(path), config=dict(_SETTINGS))
+            return duckdb.connect(str(path), read_only=reads, config=dict(_SETTINGS))
         except (duckdb.Error, OSError) as error:
-            text = _line(error)
-            if not _is_taken(path, text):
-                raise _unopened(path, error) from error
+            text = _first_line(error)
+            if not _is_in_use(path, text):
+                raise _open_error(path, error) from error
             if time.monotonic() > deadline:
                 message = f"{path} is held by {_holder(text)}: waited {lock_seconds:.0f} seconds for it."
                 hint = "Close what has it open, then run again: finished months are not loaded twice."
@@ -137,7 +163,7 @@ def _connect(path: Path, lock_seconds: float, subject: str) -> duckdb.DuckDBPyCo
         time.sleep(_PAUSE_SECONDS)
 
 
-def _is_taken(path: Path, text: str) -> bool:
+def _is_in_use(path: Path, text: str) -> bool:
     """Tell from what DuckDB says whether another process has the file open, or is about to make it."""
     is_new = path.exists() and time.time() - path.stat().st_mtime < _MAKING_SECONDS
     return any(words in text for words in _LOCKED) or (is_new and "not a valid DuckDB database file" in text)
@@ -150,15 +176,15 @@ def _holder(text: str) -> str:
     return f"another program ({parts})" if parts else "another program"
 
 
-def _unopened(path: Path, error: Exception) -> NycTaxiError:
-    text = _line(error)
-    fault = _understood(path, text)
+def _open_error(path: Path, error: Exception) -> NycTaxiError:
+    text = _first_line(error)
+    fault = _fault_of(path, text)
     if fault:
         return fault
     return UsageError(f"{path} can't be opened as a DuckDB file: {text}", f"{_OTHER_FILE.capitalize()}.")
 
 
-def _understood(path: Path, text: str) -> NycTaxiError | None:
+def _fault_of(path: Path, text: str) -> NycTaxiError | None:
     for fault in _FAULTS:
         if any(words in text for words in fault.words):
             return fault.kind(fault.message.format(path=path, text=text), fault.hint)
@@ -181,12 +207,12 @@ def _transaction(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[
         yield
         connection.commit()
     except duckdb.Error as error:
-        raise _refused(path, error) from error
+        raise _error_of(path, error) from error
 
 
-def _refused(path: Path, error: duckdb.Error) -> NycTaxiError:
-    text = _line(error)
-    fault = _understood(path, text)
+def _error_of(path: Path, error: duckdb.Error) -> NycTaxiError:
+    text = _first_line(error)
+    fault = _fault_of(path, text)
     if fault:
         return fault
     if isinstance(error, duckdb.TransactionException) and "onflict" in text:
@@ -197,7 +223,7 @@ def _refused(path: Path, error: duckdb.Error) -> NycTaxiError:
     return WarehouseError(f"DuckDB refused: {text}", _AS_BEFORE)
 
 
-def _give_back(path: Path) -> None:
+def _cut_off_failed_load(path: Path) -> None:
     """Cut off what a failed load wrote behind the file's last block: DuckDB keeps it, for the next load alone.
 
     A connection that has just been opened counts the blocks of what is committed, and its lock keeps others away.
@@ -212,5 +238,5 @@ def _give_back(path: Path) -> None:
             os.truncate(path, end)
 
 
-def _line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -66,13 +66,13 @@ _FAULTS = (
 )
 
 
-def understood(error: Exception, engine: Engine) -> Transient | WarehouseError:
+def error_of(error: Exception, engine: Engine) -> Transient | WarehouseError:
     """Return our error for one of psycopg's or SQLAlchemy's: ``Transient`` only if trying again may help."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     text = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
     place = f"Postgres at {engine.url.host or 'the local socket'}"
     state = (cause.sqlstate or "") if isinstance(cause, psycopg.Error) else ""
-    if state.startswith(_PASSING) or (not state and _may_come_back(cause)):
+    if state.startswith(_PASSING) or (not state and _is_lost_connection(cause)):
         return Transient(f"{place}: {text}", "Is the server up? The month is what it was; run again.")
     for fault in _FAULTS:
         if state.startswith(fault.states):
@@ -82,7 +82,7 @@ def understood(error: Exception, engine: Engine) -> Transient | WarehouseError:
     return WarehouseError(f"{place} refused: {text}", _AS_BEFORE)
 
 
-def _may_come_back(cause: BaseException | None) -> bool:
+def _is_lost_connection(cause: BaseException | None) -> bool:
     """Tell whether what has no SQLSTATE is a connection that broke or could not be made, for now."""
     return isinstance(cause, psycopg.OperationalError) and not any(word in str(cause) for word in _FINAL)
 

@@ -1,4 +1,4 @@
-"""What the Postgres warehouse asks the catalogue, and the pieces of its statements. Names are always quoted."""
+"""How Postgres is spoken to, and what its catalogue says of tables and partitions. Names are always quoted."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from nyctaxi_etl.schema.columns import FILE_MONTH, quote
+from nyctaxi_etl.warehouses.sql import Dialect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from datetime import date
 
-    from nyctaxi_etl.core.partition import Partition
-    from nyctaxi_etl.schema.columns import Column
+    from nyctaxi_etl.core.partition import Month
 
+DIALECT = Dialect("postgres", placeholder="%s")
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 
@@ -28,7 +29,7 @@ def partitions_of(cursor: Cursor, table: str) -> dict[date, str]:
     return {day: str(name) for day, name in run(cursor, statement, [quote(table)]).fetchall() if day}
 
 
-def place_of(cursor: Cursor, table: str) -> str:
+def schema_name_of(cursor: Cursor, table: str) -> str:
     """Return the schema in which the search path finds ``table``, or nothing."""
     statement = (
         "SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = to_regclass(%s)"
@@ -92,15 +93,16 @@ def default_partition_of(cursor: Cursor, table: str) -> str:
     return "" if not rows or rows[0][0] == "-" else str(rows[0][0])
 
 
-def comment(cursor: Cursor, thing: str, text: str) -> None:
-    """Say of a thing what it is."""
-    escaped = text.replace("'", "''")
-    run(cursor, f"COMMENT ON {thing} IS '{escaped}'")
+def mark_of(cursor: Cursor, table: str) -> tuple[str | None, str]:
+    """Return the comment of a table that is there, and its kind as the catalogue has it: ``p`` is partitioned."""
+    statement = "SELECT obj_description(oid, 'pg_class'), relkind::text FROM pg_class WHERE oid = to_regclass(%s)"
+    mark, kind = run(cursor, statement, [quote(table)]).fetchall()[0]
+    return mark, kind
 
 
-def partition_name(table: str, partition: Partition) -> str:
+def partition_name(table: str, month: Month) -> str:
     """Return the name of the month's part of ``table``."""
-    return f"{table}_{partition.month.year:04d}_{partition.month.number:02d}"
+    return f"{table}_{month.year:04d}_{month.number:02d}"
 
 
 # How the server writes names and dates, so that what it says of them can be read.
@@ -110,13 +112,3 @@ SETTINGS = "SET LOCAL quote_all_identifiers = off; SET LOCAL datestyle = 'ISO'"
 def run(cursor: Cursor, statement: str, values: Sequence[object] | None = None) -> Cursor:
     """Run a statement; without ``values`` a percent sign in it is its own."""
     return cursor.execute(statement.encode(), values)
-
-
-def ddl(columns: Iterable[Column]) -> str:
-    """Return the columns' definitions."""
-    return ", ".join(f"{quote(c.name)} {c.types.postgres}{' NOT NULL' if c is FILE_MONTH else ''}" for c in columns)
-
-
-def listed(columns: Iterable[Column]) -> str:
-    """Return the columns' names, quoted, with commas between."""
-    return ", ".join(quote(column.name) for column in columns)

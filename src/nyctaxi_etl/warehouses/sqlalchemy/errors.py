@@ -24,6 +24,9 @@ _PASSING: Mapping[str, frozenset[int | str]] = {
     "mariadb": _MYSQL,
 }
 
+# SQLite's answer to a write under its query_only, and MySQL's in a transaction that only reads.
+_ONLY_READS = frozenset({"SQLITE_READONLY", 1792})
+
 
 class _Fault(NamedTuple):
     """Which ``codes`` of a driver, or ``words`` of its message, mean what a ``hint`` can be given for."""
@@ -63,7 +66,7 @@ _FAULTS = (
 )
 
 
-def understood(error: Exception, engine: Engine) -> Transient | WarehouseError:
+def error_of(error: Exception, engine: Engine) -> Transient | WarehouseError:
     """Return our error for one of SQLAlchemy's: ``Transient`` only if trying again may help."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
     text = (str(cause).splitlines() or [type(cause).__name__])[0]
@@ -83,6 +86,11 @@ def understood(error: Exception, engine: Engine) -> Transient | WarehouseError:
 def is_busy(error: DBAPIError) -> bool:
     """Tell whether SQLite found the file locked by another connection."""
     return _code(error.orig) in _PASSING["sqlite"]
+
+
+def is_refused_write(error: DBAPIError) -> bool:
+    """Tell whether a database refused to write in a transaction that only reads."""
+    return _code(error.orig) in _ONLY_READS
 
 
 def _passes(error: DBAPIError, code: int | str | None, dialect: str) -> bool:

@@ -48,7 +48,9 @@ def take_turns(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
-        if connection.get_execution_options().get(READS):
+        reads = connection.get_execution_options().get(READS)
+        connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if reads else 'OFF'}")
+        if reads:
             connection.exec_driver_sql("BEGIN")
             _wait(connection, "SELECT 1 FROM sqlite_master LIMIT 1")
         else:

@@ -7,44 +7,48 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from nyctaxi_etl.core.errors import Transient
-from nyctaxi_etl.core.partition import Month
 from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.schema.columns import FILE_MONTH
 from nyctaxi_etl.staging.files import batches
 from nyctaxi_etl.warehouses.base import (
     Capabilities,
-    both,
-    check_cleaned,
-    check_columns,
+    check_lookup_rows,
     check_rows,
-    cleaned,
-    drops,
-    foreign,
+    clean_ledger_row,
     now,
-    owner_mark,
-    table_columns,
+    refused_write,
+    target_tables,
 )
-from nyctaxi_etl.warehouses.ledger import KEY, LEDGER, LEDGER_TABLE, LedgerRow, entry, lacking, succeeding
-from nyctaxi_etl.warehouses.sqlalchemy.errors import understood
+from nyctaxi_etl.warehouses.ledger import LedgerRow, entry
+from nyctaxi_etl.warehouses.sql import Dialect, drop_condition
+from nyctaxi_etl.warehouses.sqlalchemy.errors import error_of, is_refused_write
 from nyctaxi_etl.warehouses.sqlalchemy.sqlite_file import READS, SUBJECT, file_of, give_back, take_turns
+from nyctaxi_etl.warehouses.sqlalchemy.tables import (
+    check_is_lookup,
+    ledger_rows_of,
+    make_lookup,
+    make_tables,
+    trips_table,
+    write_ledger_row,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Self
 
+    import pyarrow as pa
     from sqlalchemy.engine import Connection, Engine
 
     from nyctaxi_etl.core.partition import Stage
     from nyctaxi_etl.schema.columns import Column, Dataset
 
 _CHUNK_ROWS = 10_000
-# MariaDB and others want a length for text that is part of a key.
-_KEY_TEXT = sa.String(64)
+# What makes the next transaction one that only reads; SQLite has a switch of its own, others are rolled back.
+_READ_ONLY = dict.fromkeys(("mysql", "mariadb", "oracle"), "SET TRANSACTION READ ONLY")
 
 
 class AnyDatabase:
@@ -56,6 +60,9 @@ class AnyDatabase:
         if engine.dialect.name == "sqlite":
             self._file = file_of(engine)
             take_turns(engine)
+        # SQLite has no literal for a time: it keeps the text, which sorts as the times do.
+        word = "" if engine.dialect.name == "sqlite" else "TIMESTAMP"
+        self._dialect = Dialect("sqlalchemy", engine.dialect.identifier_preparer.initial_quote, time_literal=word)
 
     # Rows are locked, or the whole file, while a month goes in.
     capabilities = Capabilities(streams=False)
@@ -74,46 +81,70 @@ class AnyDatabase:
         if self._file and not self._file.exists():
             return ()
         with self._transaction(reads=True) as connection:
-            if not _looks_ours(connection, table) or not sa.inspect(connection).has_table(LEDGER_TABLE):
-                return ()
-            return tuple(sorted(_ledger_rows(connection, table_name=table), key=lambda row: row.file_month))
+            return ledger_rows_of(connection, table)
 
     def replace(self, table: str, dataset: Dataset, staged: Stage, run_id: str, raw_table: str | None = None) -> int:
         """Replace one month of ``table``: see ``Warehouse.replace``."""
-        names, dropped = both(table, raw_table), self._drops(dataset, staged.partition.month) if raw_table else None
+        names, partition = target_tables(table, raw_table), staged.partition
+        dropped = drop_condition(self._dialect, dataset, partition.month) if raw_table else None
         # Definitions first and by themselves: many databases commit when a table is made.
-        with self._transaction(str(staged.partition)) as connection:
+        with self._transaction(str(partition)) as connection:
             for name in names:
-                _prepare(connection, name, dataset)
+                make_tables(connection, name, dataset)
         row = entry(names[0], staged, run_id, now())
-        with self._transaction(str(staged.partition)) as connection:
+        with self._transaction(str(partition)) as connection:
             # The ledger first: its key makes a second loader of the same month wait here, before any row is written.
-            _record(connection, row)
-            trips = _trips(names[0], dataset)
+            write_ledger_row(connection, row)
+            trips = trips_table(names[0], dataset)
             connection.execute(trips.delete().where(trips.c.file_month == row.file_month))
-            _insert(connection, trips, staged)
+            _insert_staged(connection, trips, staged)
             rows = _count(connection, trips, row)
-            check_rows(staged, names[0], rows)
+            check_rows(row, rows)
             if dropped is None:
                 return rows
-            tell(Event(str(staged.partition), "load", rows, rows, note=f"making {table} of {raw_table}"))
-            return _clean(connection, row, table, dataset, dropped)
+            tell(Event(str(partition), "load", rows, rows, note=f"making {table} of {raw_table}"))
+            row = clean_ledger_row(row, table, dataset, _count(connection, trips, row, dropped))
+            write_ledger_row(connection, row)
+            clean = trips_table(table, dataset)
+            connection.execute(clean.delete().where(clean.c.file_month == row.file_month))
+            _insert_clean(connection, trips, clean, row, dropped)
+            check_rows(row, _count(connection, clean, row))
+            return row.rows_loaded
+
+    def replace_table(self, table: str, columns: Sequence[Column], rows: pa.Table) -> int:
+        """Replace all rows of a lookup: see ``Warehouse.replace_table``."""
+        with self._transaction() as connection:
+            lookup = make_lookup(connection, table, columns)
+        with self._transaction() as connection:
+            check_is_lookup(connection, lookup)
+            connection.execute(lookup.delete())
+            connection.execute(lookup.insert(), rows.to_pylist())
+            counted = connection.execute(sa.select(sa.func.count()).select_from(lookup)).scalar_one()
+            return check_lookup_rows(table, int(counted), rows)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Run a statement that only reads, and return its rows."""
+        """Run a statement that only reads: see ``Warehouse.query``."""
         with self._transaction(reads=True) as connection:
             plain = connection.execution_options(no_parameters=True)
-            return [tuple(row) for row in plain.exec_driver_sql(sql)]
-
-    def _drops(self, dataset: Dataset, month: Month) -> str:
-        # SQLite has no literal for a time: it keeps the text, which sorts as the times do.
-        word = "" if self._engine.dialect.name == "sqlite" else "TIMESTAMP"
-        return drops(dataset, month, time_literal=word, mark=self._engine.dialect.identifier_preparer.initial_quote)
+            if self._engine.dialect.name in _READ_ONLY:
+                plain.exec_driver_sql(_READ_ONLY[self._engine.dialect.name])
+            try:
+                result = plain.exec_driver_sql(sql)
+            except DBAPIError as error:
+                if is_refused_write(error):
+                    raise refused_write(str(error.orig).partition("\n")[0]) from error
+                raise
+            if not result.returns_rows:
+                text = "this statement returns no rows."
+                raise refused_write(text)
+            return [tuple(row) for row in result]
 
     @contextmanager
     def _transaction(self, subject: str = "", *, reads: bool = False) -> Iterator[Connection]:
+        """Give a connection; commit at the end, or roll back: always, if it ``reads`` only."""
+        engine = self._engine.execution_options(**{READS: reads, SUBJECT: subject})
         try:
-            with self._engine.execution_options(**{READS: reads, SUBJECT: subject}).begin() as connection:
+            with engine.connect() if reads else engine.begin() as connection:
                 yield connection
         except BaseException as error:
             if subject and self._file:
@@ -121,83 +152,11 @@ class AnyDatabase:
             # pandas wraps what SQLAlchemy says, which tells more.
             cause = error.__cause__ if isinstance(error, pd.errors.DatabaseError) else error
             if isinstance(cause, SQLAlchemyError):
-                raise understood(cause, self._engine) from error
+                raise error_of(cause, self._engine) from error
             raise
 
 
-def _prepare(connection: Connection, table: str, dataset: Dataset) -> None:
-    """Make the ledger and the table if need be, refuse a foreign one, add columns that the dataset has gained."""
-    ledger, trips = _ledger(), _trips(table, dataset)
-    ledger.create(connection, checkfirst=True)
-    for column in lacking(_names(connection, LEDGER_TABLE)):
-        _add_column(connection, LEDGER_TABLE, ledger.c[column.name])
-    if not sa.inspect(connection).has_table(table):
-        trips.create(connection)
-        connection.execute(ledger.delete().where(ledger.c.table_name == table))
-        return
-    if not _is_ours(connection, table, dataset):
-        raise foreign(table, dataset)
-    found = {column["name"]: _family(column["type"]) for column in sa.inspect(connection).get_columns(table)}
-    for name in check_columns(table, found, {column.name: _family(column.type) for column in trips.columns}):
-        _add_column(connection, table, trips.c[name])
-
-
-def _add_column(connection: Connection, table: str, column: sa.Column[Any]) -> None:
-    quoted = connection.dialect.identifier_preparer.quote
-    kind = column.type.compile(connection.dialect)
-    connection.exec_driver_sql(f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(column.name)} {kind}")
-
-
-def _names(connection: Connection, table: str) -> set[str]:
-    return {column["name"] for column in sa.inspect(connection).get_columns(table)}
-
-
-def _is_ours(connection: Connection, table: str, dataset: Dataset) -> bool:
-    """Tell whether a table is in the ledger for this colour, or ours by its columns and still empty."""
-    if not _looks_ours(connection, table):
-        return False
-    ledger, trips = _ledger(), _trips(table, dataset)
-    colors = connection.execute(sa.select(ledger.c.color).where(ledger.c.table_name == table)).scalars().all()
-    if colors:
-        return set(colors) == {str(dataset.color)}
-    return {column.name for column in trips.columns} <= _names(connection, table) and not _any_row(connection, trips)
-
-
-def _looks_ours(connection: Connection, table: str) -> bool:
-    """Tell whether there is a table, not a view, of exactly this name with a column for the month."""
-    inspector = sa.inspect(connection)
-    return table in inspector.get_table_names() and any(
-        column["name"] == FILE_MONTH.name for column in inspector.get_columns(table)
-    )
-
-
-def _any_row(connection: Connection, trips: sa.Table) -> bool:
-    return connection.execute(sa.select(sa.literal(1)).select_from(trips).limit(1)).first() is not None
-
-
-def _record(connection: Connection, row: LedgerRow) -> None:
-    ledger = _ledger()
-    key = {name: getattr(row, name) for name in KEY}
-    row = succeeding(row, next(iter(_ledger_rows(connection, **key)), None))
-    connection.execute(ledger.delete().where(*(ledger.c[name] == value for name, value in key.items())))
-    names = [column.name for column in LEDGER]
-    try:
-        connection.execute(ledger.insert().values(dict(zip(names, row.values(), strict=True))))
-    except IntegrityError as error:
-        message = f"{row.table_name} {Month.of(row.file_month)}: another run loads the same month."
-        raise Transient(message, "The month is what it was; run again.") from error
-
-
-def _ledger_rows(connection: Connection, **values: object) -> list[LedgerRow]:
-    """Return the ledger's rows with these values."""
-    ledger, there = _ledger(), _names(connection, LEDGER_TABLE)
-    lacking(there)
-    columns = (column for column in ledger.c if column.name in there)
-    rows = connection.execute(sa.select(*columns).where(*(ledger.c[name] == value for name, value in values.items())))
-    return [LedgerRow.read({str(name): value for name, value in row.items()}) for row in rows.mappings()]
-
-
-def _insert(connection: Connection, trips: sa.Table, staged: Stage) -> None:
+def _insert_staged(connection: Connection, trips: sa.Table, staged: Stage) -> None:
     done = 0
     for batch in batches(staged):
         frame = batch.to_pandas(types_mapper=pd.ArrowDtype)
@@ -208,48 +167,13 @@ def _insert(connection: Connection, trips: sa.Table, staged: Stage) -> None:
         tell(Event(str(staged.partition), "load", done, staged.rows_expected))
 
 
-def _clean(connection: Connection, raw: LedgerRow, table: str, dataset: Dataset, dropped: str) -> int:
-    """Make the month of ``table`` anew of the raw table's rows but the ``dropped``, and return how many they are."""
-    source, trips = _trips(raw.table_name, dataset), _trips(table, dataset)
-    row = cleaned(raw, table, dataset, _count(connection, source, raw, dropped))
-    _record(connection, row)
-    connection.execute(trips.delete().where(trips.c.file_month == row.file_month))
-    kept = sa.select(source).where(source.c.file_month == row.file_month, sa.literal_column(f"NOT {dropped}"))
-    connection.execute(trips.insert().from_select([column.name for column in trips.columns], kept))
-    check_cleaned(row, _count(connection, trips, row))
-    return row.rows_loaded
+def _insert_clean(connection: Connection, raw: sa.Table, clean: sa.Table, row: LedgerRow, dropped: str) -> None:
+    """Insert the month's rows of the raw table, but the ``dropped``, into the clean one."""
+    kept = sa.select(raw).where(raw.c.file_month == row.file_month, sa.literal_column(f"NOT {dropped}"))
+    connection.execute(clean.insert().from_select([column.name for column in clean.columns], kept))
 
 
 def _count(connection: Connection, trips: sa.Table, row: LedgerRow, where: str = "1 = 1") -> int:
     mine = sa.select(sa.func.count()).select_from(trips)
     found = connection.execute(mine.where(trips.c.file_month == row.file_month, sa.literal_column(where)))
     return int(found.scalar_one())
-
-
-def _trips(table: str, dataset: Dataset) -> sa.Table:
-    columns = (
-        sa.Column(c.name, getattr(sa, c.types.sqlalchemy)(), nullable=c is not FILE_MONTH)
-        for c in table_columns(dataset)
-    )
-    trips = sa.Table(table, sa.MetaData(), *columns, comment=owner_mark(dataset))
-    sa.Index(f"{table}_{FILE_MONTH.name}", trips.c[FILE_MONTH.name])
-    return trips
-
-
-def _ledger() -> sa.Table:
-    return sa.Table(LEDGER_TABLE, sa.MetaData(), *(_ledger_column(column) for column in LEDGER))
-
-
-def _ledger_column(column: Column) -> sa.Column[Any]:
-    is_key = column.name in KEY
-    kind = _KEY_TEXT if is_key and column.type == "text" else getattr(sa, column.types.sqlalchemy)()
-    return sa.Column(column.name, kind, primary_key=is_key)
-
-
-def _family(kind: sa.types.TypeEngine[Any]) -> str:
-    """Return what kind of value a type holds: dialects name one type in many ways."""
-    families: Iterable[type] = (sa.Date, sa.DateTime, sa.Integer, sa.Numeric, sa.String)
-    affinity = kind._type_affinity  # noqa: SLF001 - SQLAlchemy's own name for it, with no public one
-    return next(
-        (family.__name__ for family in families if affinity is not None and issubclass(affinity, family)), str(kind)
-    )
