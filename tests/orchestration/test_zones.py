@@ -89,10 +89,12 @@ def test_google(google: Cloud, folder: Path, tmp_path: Path) -> None:
     odd = written_lookup(tmp_path, f'{HEADER}1,N/A,It\'s a \\ ""new"" Zoné,c\n')
     zones.load(job(tmp_path, str(odd), "bigquery", lake, asked))
     assert google.query(f"SELECT * FROM {ZONES_TABLE}") == [(1, "N/A", 'It\'s a \\ ""new"" Zoné', "c")]
-    with BigQuery(bigquery_client(PROJECT, google.bigquery), google.dataset) as warehouse:
-        warehouse.query("CREATE TABLE other (x INT64)")
-        with pytest.raises(WarehouseError, match="other that is not nyctaxi's"):
-            warehouse.replace_table("other", ZONES, rows)
+    google.query("CREATE TABLE other (x INT64)")
+    with (
+        BigQuery(bigquery_client(PROJECT, google.bigquery), google.dataset) as warehouse,
+        pytest.raises(WarehouseError, match="other that is not nyctaxi's"),
+    ):
+        warehouse.replace_table("other", ZONES, rows)
 
 
 # -- the command

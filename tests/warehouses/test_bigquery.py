@@ -35,10 +35,12 @@ from nyctaxi_etl.core.errors import (
 )
 from nyctaxi_etl.core.partition import Color, Month, Partition
 from nyctaxi_etl.core.progress import Event, listening
-from nyctaxi_etl.schema.columns import Column, Predicate, Rule
+from nyctaxi_etl.schema.columns import Column
 from nyctaxi_etl.schema.datasets import DATASETS, FHV, GREEN, YELLOW
 from nyctaxi_etl.sources.fetch import fetch
 from nyctaxi_etl.sources.registry import resolve
+from nyctaxi_etl.staging.files import arrow_schema
+from nyctaxi_etl.transform.clean import matches
 from nyctaxi_etl.transform.stream import stage
 from nyctaxi_etl.warehouses.base import table_columns
 from nyctaxi_etl.warehouses.bigquery.client import bigquery_client
@@ -52,24 +54,19 @@ from nyctaxi_etl.warehouses.ledger import LEDGER, LEDGER_TABLE, LedgerRow
 from support.bigquery import Bucket, emulator
 from support.bigquery_proxy import HOST, PROJECT, Answer, Call, Fault, Proxy, failed, proxied, refusal, running
 from support.months import TRIPS, stage_rows, trips
+from support.rules import PLAIN, RULED, UNSURE, in_words, ruled_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from nyctaxi_etl.core.partition import Staged
-    from nyctaxi_etl.schema.columns import Dataset
+    from nyctaxi_etl.schema.columns import Dataset, Predicate
 
 REAL = os.environ.get("NYCTAXI_REAL_DATA")
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
 CONFLICT = (
     f"Query error: Transaction is aborted due to concurrent update against table {PROJECT}:d.trips. "
     "Transaction ID: 61e30eea-0000-2dab-8e60-94eb2c1b1a92 at [2:1]"
-)
-# A column of a rule, as yellow and green have it.
-RULED = replace(
-    TRIPS,
-    columns=(*TRIPS.columns, Column("passengers", "count")),
-    rules=(Rule("nobody", Predicate("passengers", "=", 0), "drop", "Nobody pays."),),
 )
 
 
@@ -101,6 +98,11 @@ class Place:
         with self.open() as warehouse:
             return warehouse.query(sql)
 
+    def by_hand(self, statement: str) -> None:
+        """Run a statement as a user does."""
+        config = bigquery.QueryJobConfig(default_dataset=f"{PROJECT}.{self.dataset}")
+        self.client().query(statement, config).result()
+
     def ledger(self, table: str = "trips") -> tuple[LedgerRow, ...]:
         """Return what the ledger says of ``table``."""
         with self.open() as warehouse:
@@ -123,12 +125,12 @@ class Place:
             )
         )
 
-    def names(self) -> int:
+    def names(self, table: str = "names") -> int:
         """Replace a lookup table."""
         columns = (Column("id", "id"), Column("name", "text"))
         rows = pa.table({"id": pa.array([1, 2], pa.int16()), "name": ["a", "b"]})
         with self.open() as warehouse:
-            return warehouse.replace_table("names", columns, rows)
+            return warehouse.replace_table(table, columns, rows)
 
     def tables(self) -> set[str]:
         """Return the names of all tables there are."""
@@ -263,12 +265,12 @@ def test_a_ledger_of_an_older_version(place: Place, tmp_path: Path) -> None:
     """It is read without the columns that came later, gets them with the next load, and keeps what it says."""
     before, columns = place.ledger(), [column for column in LEDGER if column.name not in LATER]
     names = ", ".join(column.name for column in columns)
-    place.query(f"CREATE TABLE kept AS SELECT {names} FROM {LEDGER_TABLE}")
-    place.query(f"DROP TABLE {LEDGER_TABLE}")
+    place.by_hand(f"CREATE TABLE kept AS SELECT {names} FROM {LEDGER_TABLE}")
+    place.by_hand(f"DROP TABLE {LEDGER_TABLE}")
     older = bigquery.Table(f"{PROJECT}.{place.dataset}.{LEDGER_TABLE}", schema=fields(columns))
     older.description = "nyctaxi ledger: one row for every month that a table of this dataset holds"
     place.client().create_table(older)
-    place.query(f"INSERT INTO {LEDGER_TABLE} ({names}) SELECT {names} FROM kept")
+    place.by_hand(f"INSERT INTO {LEDGER_TABLE} ({names}) SELECT {names} FROM kept")
     assert place.ledger() == before
     place.put(stage_rows(tmp_path, "2021-01", trips([9])))
     # The emulator goes on describing a table as it was made, so its rows are asked for by a query.
@@ -380,6 +382,39 @@ def test_a_query_needs_no_dataset_before_a_name(place: Place, tmp_path: Path) ->
     assert place.query("SELECT ' :x %s % @', trip FROM trips") == [(" :x %s % @", 1)]
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM trips WHERE TRUE",
+        "UPDATE trips SET trip = 9 WHERE TRUE",
+        "INSERT INTO trips (trip, file_month) VALUES (9, DATE '2021-01-01')",
+        "CREATE TABLE other AS SELECT 1 AS trip",
+        "CREATE VIEW other AS SELECT 1 AS trip",
+        "ALTER TABLE trips ADD COLUMN other INT64",
+        "TRUNCATE TABLE trips",
+        "DROP TABLE trips",
+        "SELECT 1; DELETE FROM trips WHERE TRUE",
+        "BEGIN TRANSACTION; DELETE FROM trips WHERE TRUE; COMMIT TRANSACTION",
+    ],
+)
+def test_a_query_that_writes_is_refused(place: Place, old: list[tuple[Any, ...]], statement: str) -> None:
+    """BigQuery is asked what it would be, and isn't asked to run what is no SELECT."""
+    with pytest.raises(UsageError, match="A query only reads: BigQuery calls this statement"):
+        place.query(statement)
+    assert len(place.proxy.started("estimate")) == 1
+    assert not place.proxy.started("statement")
+    assert not place.proxy.started("script")
+    assert place.rows() == old
+    assert place.tables() == {"trips", LEDGER_TABLE}
+
+
+def test_a_query_that_bigquery_can_not_read_is_told(place: Place) -> None:
+    """In its own words, before anything is run."""
+    with pytest.raises(WarehouseError):
+        place.query("SELEC 1")
+    assert not place.proxy.started("statement")
+
+
 def test_progress_is_told(place: Place, tmp_path: Path) -> None:
     """While the job runs, and when the rows are in."""
     place.fail("load", running, late=True)
@@ -404,7 +439,7 @@ def test_progress_is_told(place: Place, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("old")
 def test_a_dropped_table_is_not_loaded(place: Place, tmp_path: Path) -> None:
     """What the ledger says of a table that a user dropped doesn't count, and goes when a month is in the new one."""
-    place.query("DROP TABLE trips")
+    place.by_hand("DROP TABLE trips")
     assert place.ledger() == ()
     place.put(stage_rows(tmp_path, "2021-03", trips([9])))
     assert [row.file_month for row in place.ledger()] == [date(2021, 3, 1)]
@@ -414,15 +449,15 @@ def test_a_dropped_table_is_not_loaded(place: Place, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("old")
 def test_a_foreign_table_in_the_place_of_ours_is_not_loaded(place: Place) -> None:
     """The ledger remembers ours, which was there before."""
-    place.query("DROP TABLE trips")
-    place.query("CREATE TABLE trips AS SELECT 5 AS trip")
+    place.by_hand("DROP TABLE trips")
+    place.by_hand("CREATE TABLE trips AS SELECT 5 AS trip")
     assert place.ledger() == ()
 
 
 @pytest.mark.usefixtures("old")
 def test_a_dropped_ledger_is_made_anew(place: Place, tmp_path: Path) -> None:
     """Without the ledger nothing counts as loaded; the table is ours still."""
-    place.query(f"DROP TABLE {LEDGER_TABLE}")
+    place.by_hand(f"DROP TABLE {LEDGER_TABLE}")
     assert place.ledger() == ()
     place.put(stage_rows(tmp_path, "2021-01", trips([9])))
     assert place.rows() == monthly(FEBRUARY, [4, 5]) + monthly(JANUARY, [9])
@@ -459,7 +494,7 @@ def test_a_column_of_another_type_is_refused(place: Place, old: list[tuple[Any, 
 @pytest.mark.parametrize("kind", ["TABLE", "VIEW"])
 def test_a_foreign_table_is_refused(place: Place, kind: str, tmp_path: Path) -> None:
     """A table or view of that name that nyctaxi did not make stays as it is, and the hint says what to do."""
-    place.query(f"CREATE {kind} trips AS SELECT 5 AS trip")
+    place.by_hand(f"CREATE {kind} trips AS SELECT 5 AS trip")
     with pytest.raises(WarehouseError, match="trips") as caught:
         place.put(stage_rows(tmp_path, "2021-01", trips([1])))
     assert "`table=`" in caught.value.hint
@@ -491,7 +526,7 @@ def test_the_ledger_is_no_table_for_trips(place: Place, tmp_path: Path) -> None:
 
 def test_a_foreign_ledger_is_refused(place: Place, tmp_path: Path) -> None:
     """A table of the ledger's name that nyctaxi did not make stays as it is."""
-    place.query(f"CREATE TABLE {LEDGER_TABLE} AS SELECT 5 AS x")
+    place.by_hand(f"CREATE TABLE {LEDGER_TABLE} AS SELECT 5 AS x")
     with pytest.raises(WarehouseError, match="not nyctaxi's ledger"):
         place.put(stage_rows(tmp_path, "2021-01", trips([1])))
     assert place.tables() == {LEDGER_TABLE}
@@ -910,6 +945,23 @@ def test_the_lookup_makes_way_for_others_too(place: Place, slept: list[float]) -
     assert slept
 
 
+def test_a_table_that_is_no_lookup_is_refused(place: Place, old: list[tuple[Any, ...]]) -> None:
+    """A user's table stays as it is, and so does one of trips."""
+    place.by_hand("CREATE TABLE names AS SELECT 5 AS x")
+    for table in ("names", "trips"):
+        with pytest.raises(WarehouseError, match=f"{table} that is not nyctaxi's lookup"):
+            place.names(table)
+    assert place.query("SELECT * FROM names") == [(5,)]
+    assert place.rows() == old
+
+
+def test_a_lookup_is_replaced_as_a_whole(place: Place) -> None:
+    """By whatever rows come."""
+    for _ in range(2):
+        assert place.names() == 2
+    assert sorted(place.query("SELECT id, name FROM names")) == [(1, "a"), (2, "b")]
+
+
 def test_threads_load_months_side_by_side(place: Place, tmp_path: Path) -> None:
     """Six months, four at once, into an empty dataset: load jobs overlap, commits queue.
 
@@ -1113,11 +1165,37 @@ def test_elt_that_fails_leaves_both_tables(place: Place, tmp_path: Path) -> None
     assert [row[0] for row in place.rows("trips", RULED)] == [1, 2, 4, 5, 7, 8]
 
 
-def test_elt_wants_two_tables(place: Place, tmp_path: Path) -> None:
-    """Otherwise no rule would be applied."""
+@pytest.mark.parametrize("raw_table", ["trips", "Trips"])
+def test_elt_wants_two_tables(place: Place, raw_table: str, tmp_path: Path) -> None:
+    """Otherwise no rule would be applied; every warehouse takes upper and lower case for one."""
     with pytest.raises(UsageError, match="trips"):
-        place.put(stage_rows(tmp_path, "2021-01", ruled([1]), RULED), RULED, raw_table="trips")
+        place.put(stage_rows(tmp_path, "2021-01", ruled([1]), RULED), RULED, raw_table=raw_table)
     assert place.proxy.calls == []
+
+
+@pytest.mark.parametrize("predicate", UNSURE, ids=in_words)
+def test_a_rule_that_bigquery_may_judge_otherwise_is_refused(
+    place: Place, predicate: Predicate, tmp_path: Path
+) -> None:
+    """As by every warehouse: before BigQuery is asked for anything."""
+    staged = stage_rows(tmp_path, "2021-01", ruled([1]), RULED)
+    with pytest.raises(UsageError, match="rule_1 of green") as caught:
+        place.put(staged, ruled_by(PLAIN[0], predicate), raw_table="trips_raw")
+    assert "--mode etl" in caught.value.hint
+    assert place.proxy.calls == []
+
+
+@pytest.mark.parametrize("predicates", [*((one,) for one in PLAIN), ()], ids=in_words)
+def test_any_plain_rule_drops_the_same_rows(place: Place, predicates: tuple[Predicate, ...], tmp_path: Path) -> None:
+    """The clean table has just the rows that the transform step would have kept."""
+    schema = arrow_schema(RULED.columns)
+    rows = ruled(range(8))
+    batch = pa.RecordBatch.from_pylist([dict(zip(schema.names, row, strict=True)) for row in rows], schema)
+    lost = [matches(one, batch, Month(2021, 1)).to_pylist() for one in predicates]
+    kept = [row[0] for index, row in enumerate(rows) if not any(mask[index] for mask in lost)]
+    staged = stage_rows(tmp_path, "2021-01", rows, RULED)
+    assert place.put(staged, ruled_by(*predicates), raw_table="trips_raw") == len(kept)
+    assert [row[0] for row in place.rows()] == kept
 
 
 def test_elt_is_estimated_for_both_tables(place: Place, tmp_path: Path) -> None:
