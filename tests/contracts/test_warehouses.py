@@ -458,7 +458,7 @@ def test_a_foreign_table_is_refused(place: Place, made: str, tmp_path: Path) -> 
     place.by_hand(f"CREATE {made.format('trips')}")
     with pytest.raises(WarehouseError, match="trips") as caught:
         put(place, stage_rows(tmp_path, "2021-01", trips([1])))
-    assert "--table" in caught.value.hint
+    assert "`table=`" in caught.value.hint
     assert place.query("SELECT * FROM trips") == [(5,)]
     assert ledger(place) == ()
 
@@ -472,7 +472,7 @@ def test_a_foreign_table_in_the_place_of_ours_is_refused(place: Place, kind: str
     assert ledger(place) == ()
     with pytest.raises(WarehouseError, match="trips") as caught:
         put(place, stage_rows(tmp_path, "2021-01", trips([1])))
-    assert "--table" in caught.value.hint
+    assert "`table=`" in caught.value.hint
     assert place.query("SELECT * FROM trips") == [(5,)]
     assert place.query("SELECT count(*) FROM mine") == [(5,)]
 

@@ -1181,7 +1181,7 @@ def test_a_rule_that_bigquery_may_judge_otherwise_is_refused(
     staged = stage_rows(tmp_path, "2021-01", ruled([1]), RULED)
     with pytest.raises(UsageError, match="rule_1 of green") as caught:
         place.put(staged, ruled_by(PLAIN[0], predicate), raw_table="trips_raw")
-    assert "--mode etl" in caught.value.hint
+    assert "`mode=etl`" in caught.value.hint
     assert place.proxy.calls == []
 
 
