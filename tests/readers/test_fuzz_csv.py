@@ -27,7 +27,7 @@ import pytest
 
 from nyctaxi_etl.core.errors import NycTaxiError, QualityError
 from nyctaxi_etl.core.partition import Color, Month, Partition
-from nyctaxi_etl.readers import csv as csvfile
+from nyctaxi_etl.readers import csv_blocks
 from nyctaxi_etl.sample.months import write_month
 from nyctaxi_etl.schema.datasets import DATASETS
 from support.published import Outcome, stage_file
@@ -304,7 +304,7 @@ def run_one(seed: int, originals: Sequence[tuple[Partition, list[bytes]]], folde
     block, portion = (1 << 20, 1 << 16) if is_damaged else (block, portion)
     started = time.process_time()
     try:
-        with mock.patch.multiple(csvfile, BLOCK_BYTES=block, BLOCK_LINES=portion):
+        with mock.patch.multiple(csv_blocks, BLOCK_BYTES=block, BLOCK_LINES=portion):
             outcome = stage_file(
                 path, DATASETS[partition.color], partition.month, max_unparsable=rng.choice((0.05, 1.0, 1.0, 1.0))
             )

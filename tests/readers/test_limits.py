@@ -16,7 +16,7 @@ from isal import igzip
 
 from nyctaxi_etl.core import limits
 from nyctaxi_etl.core.errors import CorruptFile, SchemaDrift
-from nyctaxi_etl.readers import csv as csvfile
+from nyctaxi_etl.readers import csv_blocks
 from nyctaxi_etl.readers.csv import CsvFile
 from nyctaxi_etl.schema.datasets import FHV, YELLOW
 from nyctaxi_etl.staging import rejects
@@ -100,7 +100,7 @@ def test_a_byte_order_mark_is_part_of_its_value_wherever_blocks_begin() -> None:
     """Arrow cuts a mark off that begins what it parses; a row that begins with one reads the same in any block."""
     row = ROW.replace("1,", "\ufeff1,", 1)
     content = f"{HEADER}\n{row}\n{ROW}\n{row}\n{ROW}"
-    with mock.patch.object(csvfile, "BLOCK_BYTES", 20):
+    with mock.patch.object(csv_blocks, "BLOCK_BYTES", 20):
         assert stage_csv(content, YELLOW).table == stage_csv(content, YELLOW).table
     assert stage_csv(content, YELLOW).values("vendor_id") == [None, 1, None, 1]
 
@@ -207,7 +207,7 @@ def test_a_header_without_an_end_is_refused(tmp_path: Path) -> None:
 def test_what_gzip_swells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that unzips to more bytes or more rows than a month can is refused on the way; a small one may."""
     path = csv_file(tmp_path, f"{HEADER}\n" + f"{ROW}\n" * 20_000, YELLOW, zipped=True)
-    monkeypatch.setattr(csvfile, "BLOCK_BYTES", 10_000)
+    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 10_000)
     assert stage_file(path, YELLOW).staged.rows_loaded == 20_000
     monkeypatch.setattr(limits, "UNZIPPED_BYTES", 100_000)
     with pytest.raises(CorruptFile, match="unzips to more than 16 times its"):

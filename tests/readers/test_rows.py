@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nyctaxi_etl.core.errors import CorruptFile, NycTaxiError, QualityError, SchemaDrift
-from nyctaxi_etl.readers import csv as csvfile
+from nyctaxi_etl.readers import csv_blocks
 from nyctaxi_etl.readers.opening import open_trips
 from nyctaxi_etl.schema.datasets import ESSENTIAL, FHV, FHVHV, GREEN, SIGNS, YELLOW
 from support.published import csv_file, stage_csv, stage_file, stage_parquet
@@ -206,7 +206,7 @@ def _expected(file: File) -> tuple[list[tuple[Any, ...]], list[tuple[int, str]]]
 @given(file=_files(), block=st.sampled_from([7, 60, 200, 1 << 20]), zipped=st.booleans())
 def test_every_line_is_a_row_or_a_reject(file: File, block: int, zipped: bool) -> None:  # noqa: FBT001 - drawn
     """Of any file each line that isn't blank is loaded with its exact values or set aside with its number and text."""
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(csvfile, "BLOCK_BYTES", block):
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(csv_blocks, "BLOCK_BYTES", block):
         path = csv_file(Path(folder), file.content, file.dataset, zipped=zipped)
         if not file.lines:
             with pytest.raises(QualityError, match="has a header but no rows"):
@@ -228,7 +228,7 @@ def test_every_line_is_a_row_or_a_reject(file: File, block: int, zipped: bool) -
 )
 def test_any_bytes_are_rows_or_a_known_error(content: bytes, block: int) -> None:
     """Of bytes that mean nothing, each line is still counted, or the file is refused in words."""
-    with mock.patch.object(csvfile, "BLOCK_BYTES", block):
+    with mock.patch.object(csv_blocks, "BLOCK_BYTES", block):
         try:
             outcome = stage_csv(content, YELLOW)
         except NycTaxiError:
@@ -356,7 +356,7 @@ def test_a_missing_pickup_time_is_refused() -> None:
 
 def test_a_line_without_end_is_refused() -> None:
     """A file that is one line of megabytes is refused before it fills the memory."""
-    small = mock.patch.multiple(csvfile, ENDLESS_LINE_BYTES=500, BLOCK_BYTES=100)
+    small = mock.patch.multiple(csv_blocks, ENDLESS_LINE_BYTES=500, BLOCK_BYTES=100)
     with small, pytest.raises(CorruptFile, match="line 2 is longer than 500 bytes"):
         stage_csv(f"{HEADER}\n" + "x" * 1_000, YELLOW)
 
@@ -396,7 +396,7 @@ def test_names_that_no_database_stores_are_named_all_the_same() -> None:
 def test_words_far_into_a_file_are_read() -> None:
     """Codes as words and fractions that begin after the first blocks are read as if they had been there before."""
     word = f"CMT,{TIME}.123456789,1.0,7.5,1.0\n"
-    with mock.patch.object(csvfile, "BLOCK_BYTES", 2_000), mock.patch.object(csvfile, "HEAD_BYTES", 1_000):
+    with mock.patch.object(csv_blocks, "BLOCK_BYTES", 2_000), mock.patch.object(csv_blocks, "HEAD_BYTES", 1_000):
         outcome = stage_csv(f"{HEADER}\n" + f"{ROW}\n" * 500 + word * 500, YELLOW)
     assert outcome.values("vendor_id", "passenger_count") == [(1, 1)] * 1_000
     assert outcome.values("store_and_fwd_flag") == ["N"] * 500 + ["Y"] * 500

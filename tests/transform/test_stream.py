@@ -12,7 +12,7 @@ import pytest
 from nyctaxi_etl.core.errors import SchemaDrift
 from nyctaxi_etl.core.partition import Partition
 from nyctaxi_etl.core.progress import Event, listening
-from nyctaxi_etl.readers import csv as csvfile
+from nyctaxi_etl.readers import csv_blocks
 from nyctaxi_etl.schema.datasets import FHV, YELLOW
 from nyctaxi_etl.staging import rejects
 from nyctaxi_etl.staging.files import batches
@@ -40,7 +40,7 @@ def _stage(folder: Path, counts: list[str], max_unparsable: float = 1.0) -> Stag
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have about four rows in a block."""
-    monkeypatch.setattr(csvfile, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 100)
 
 
 @pytest.mark.usefixtures("small_blocks")

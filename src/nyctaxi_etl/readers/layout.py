@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import pyarrow as pa
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from nyctaxi_etl.schema.columns import Column
 
 
+Data = TypeVar("Data")
+
+
 class Reject(NamedTuple):
     """A row that is not loaded: its line (or row) in the file from 1, why, and its raw text."""
 
@@ -33,7 +36,10 @@ class Reject(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns of one file: as published, and what each means (``None``: nothing that is declared)."""
+    """The columns of one file: as published, and what each means (``None``: nothing that is declared).
+
+    ``width`` is how many fields a row has, which may be more than there are names.
+    """
 
     names: tuple[str, ...]
     columns: tuple[Column | None, ...]
@@ -53,11 +59,14 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Block:
-    """Some rows of a file, still raw: whole lines of CSV, or a batch of Parquet. ``first`` is its first line or row."""
+class Block(Generic[Data]):
+    """Some rows of a file, still raw: whole lines of CSV (bytes), or a batch of Parquet.
+
+    ``first`` is the number of its first line or row in the file, from 1.
+    """
 
     first: int
-    data: bytes | pa.RecordBatch
+    data: Data
 
 
 @dataclass(frozen=True)
@@ -78,19 +87,19 @@ class Rows:
 def find_layout(names: Sequence[str], columns: Sequence[Column], path: Path, width: int) -> Layout:
     """Find what each published name means; rows are ``width`` fields wide.
 
-    Raises ``SchemaDrift`` when no name means a required column.
+    Raises ``SchemaDrift`` when no name means a required column, and when too many mean the same one.
     """
     meaning = {name: column for column in columns for name in column.keys}
-    found = tuple(meaning.get(key(name)) for name in names)
+    meant = tuple(meaning.get(key(name)) for name in names)
     for column in columns:
-        if column.required and column not in found:
+        if column.required and column not in meant:
             message = f"{path.name}: no column means {column.name}; its columns begin {','.join(names)[:80]!r}."
             raise SchemaDrift(message, f"Known names: {', '.join((column.name, *column.aliases))}.")
-    for meant, count in Counter(column.name for column in found if column).items():
+    for name, count in Counter(column.name for column in meant if column).items():
         if count > SAME_MEANING:
-            message = f"{path.name}: {count} of its columns mean {meant}."
+            message = f"{path.name}: {count} of its columns mean {name}."
             raise SchemaDrift(message, f"At most {SAME_MEANING} may: look at what its source holds.")
-    return Layout(tuple(names), found, width)
+    return Layout(tuple(names), meant, width)
 
 
 def refuse_other_kinds(head: bytes, path: Path) -> None:
@@ -101,17 +110,17 @@ def refuse_other_kinds(head: bytes, path: Path) -> None:
         raise CorruptFile(message, "It may be an error or log-in page, or misnamed: fetch it again.")
 
 
-def shown(array: pa.Array) -> list[Any]:
+def for_people(array: pa.Array) -> list[Any]:
     """Return values for people to read, of which any may be one that Python can't hold."""
     try:
         values = list(array.to_pylist())
     except (ValueError, OverflowError):
-        return [_shown(scalar) for scalar in array]
+        return [_for_people(scalar) for scalar in array]
     # Old writers leave text without its annotation: bytes are shown as the text that they are.
     return [value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value for value in values]
 
 
-def _shown(scalar: pa.Scalar) -> Any:
+def _for_people(scalar: pa.Scalar) -> Any:
     while isinstance(scalar, pa.DictionaryScalar):
         scalar = scalar.value
     try:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from nyctaxi_etl.core.errors import CorruptFile
 from nyctaxi_etl.core.limits import BATCH_BYTES, PARQUET_ROW_BYTES, REJECT_BYTES, refuse_what_swells
-from nyctaxi_etl.readers.layout import Block, Rows, find_layout, refuse_other_kinds, shown
+from nyctaxi_etl.readers.layout import Block, Rows, find_layout, for_people, refuse_other_kinds
 from nyctaxi_etl.staging.arrays import array as array_of
 from nyctaxi_etl.staging.arrays import from_numbers, scalar
 from nyctaxi_etl.staging.arrow_types import in_common_type, is_text
@@ -42,15 +42,15 @@ class ParquetFile:
             names, kinds = file.schema_arrow.names, file.schema_arrow.types
         self.layout = find_layout(names, columns, path, width=len(names))
         # A month in which a column is empty has it without a type: airport_fee until 2020-11, ehail_fee until 2023-01.
-        found = zip(names, kinds, self.layout.columns, strict=True)
-        self._known = {name: column for name, kind, column in found if column and not pa.types.is_null(kind)}
+        published = zip(names, kinds, self.layout.columns, strict=True)
+        self._read = {name: column for name, kind, column in published if column and not pa.types.is_null(kind)}
 
     @property
     def columns(self) -> frozenset[str]:
         """The names of the declared columns that the file has values for."""
-        return frozenset(column.name for column in self._known.values())
+        return frozenset(column.name for column in self._read.values())
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[Block[pa.RecordBatch]]:
         """Yield the file's rows in order, only the columns that mean something.
 
         Raises ``CorruptFile`` for damaged bytes, and at the end if there are more or fewer rows than the footer says.
@@ -59,9 +59,9 @@ class ParquetFile:
         size = self.path.stat().st_size
         with _opened(self.path) as file:
             refuse_what_swells(self.path, size, 0, file.metadata.num_rows, PARQUET_ROW_BYTES)
-            batches = file.iter_batches(rows_at_once(self.path), columns=list(self._known))
+            batches = file.iter_batches(rows_at_once(self.path), columns=list(self._read))
             while (batch := _next(batches, self.path)) is not None:
-                for part in _parts(_plain(batch), self.path):
+                for part in _slices(_in_common_types(batch), self.path):
                     yield Block(first, part)
                     first += part.num_rows
                 refuse_what_swells(self.path, size, 0, first, PARQUET_ROW_BYTES)
@@ -69,21 +69,21 @@ class ParquetFile:
                 message = f"{self.path.name} has {first - 1:,} rows where its footer says {file.metadata.num_rows:,}."
                 raise CorruptFile(message, "Fetch it again.")
 
-    def parse(self, block: Block) -> Rows:
+    def parse(self, block: Block[pa.RecordBatch]) -> Rows:
         """Sort a batch's columns by what they mean."""
         batch = block.data
-        assert isinstance(batch, pa.RecordBatch)  # noqa: S101 - tells the type checker which half of Block it is
         columns: dict[str, list[pa.Array]] = {}
         for name, array in zip(batch.schema.names, batch.columns, strict=True):
-            columns.setdefault(self._known[name].name, []).append(array)
+            columns.setdefault(self._read[name].name, []).append(array)
         return Rows(batch.num_rows, columns, [], none_rejected(), partial(_originals, batch, block.first))
 
 
-def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([_cut(in_common_type(column)) for column in batch.columns], batch.schema.names)
+def _in_common_types(batch: pa.RecordBatch) -> pa.RecordBatch:
+    columns = [_cut_long_texts(in_common_type(column)) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, batch.schema.names)
 
 
-def _cut(column: pa.Array) -> pa.Array:
+def _cut_long_texts(column: pa.Array) -> pa.Array:
     """Cut texts that are too long to be a value to what is kept of a row that is set aside."""
     if not pa.types.is_dictionary(column.type) or not is_text(column.type):
         return column
@@ -94,7 +94,7 @@ def _cut(column: pa.Array) -> pa.Array:
     return pa.DictionaryArray.from_arrays(column.indices, array_of(texts, pa.string()))
 
 
-def _parts(batch: pa.RecordBatch, path: Path) -> Iterator[pa.RecordBatch]:
+def _slices(batch: pa.RecordBatch, path: Path) -> Iterator[pa.RecordBatch]:
     """Cut a batch into slices of which none takes much more than ``BATCH_BYTES`` with its dictionaries written out.
 
     Raises ``CorruptFile`` for a value that its dictionary doesn't have: Arrow reads it unasked.
@@ -125,13 +125,13 @@ def _originals(batch: pa.RecordBatch, first: int, picked: np.ndarray) -> tuple[n
 
 def _as_json(column: pa.Array) -> pa.Array:
     """Write values as JSON, each that is there several times once: most of a month's rejects differ in few columns."""
-    plain_column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    values = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
     try:
-        encoded = plain_column.dictionary_encode(null_encoding="encode")
+        encoded = values.dictionary_encode(null_encoding="encode")
     except pa.ArrowNotImplementedError:  # decimals of few digits
-        return array_of([json.dumps(value, default=str) for value in shown(plain_column)], pa.string())
-    values = [json.dumps(value, default=str) for value in shown(encoded.dictionary)]
-    return array_of(values, pa.string()).take(encoded.indices)
+        return array_of([json.dumps(value, default=str) for value in for_people(values)], pa.string())
+    words = [json.dumps(value, default=str) for value in for_people(encoded.dictionary)]
+    return array_of(words, pa.string()).take(encoded.indices)
 
 
 @contextmanager

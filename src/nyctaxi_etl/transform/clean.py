@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nyctaxi_etl.readers.layout import Reject, shown
+from nyctaxi_etl.readers.layout import Reject, for_people
 from nyctaxi_etl.staging.arrays import array, numbers_in, scalar
 from nyctaxi_etl.staging.arrow_types import arrow_type
 from nyctaxi_etl.staging.files import arrow_schema
@@ -133,7 +133,7 @@ def _misfits(rows: Rows, faults: list[_Fault], bad: pa.Array | None) -> pa.Recor
     for name, mask, values in faults:
         where = pc.indices_nonzero(mask if told is None else pc.and_not(mask, told))
         told = any_of(told, mask)
-        for index, value in zip(where.to_pylist(), shown(values.take(where)), strict=True):
+        for index, value in zip(where.to_pylist(), for_people(values.take(where)), strict=True):
             reasons[index] = f"{name}: {str(value)[:80]!r} does not fit"
     if bad is None or not reasons:
         return none_rejected()

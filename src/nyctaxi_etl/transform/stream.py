@@ -7,7 +7,7 @@ from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
@@ -231,7 +231,7 @@ def use_frugal_memory() -> None:
 def _cleaned(file: CsvFile | ParquetFile, dataset: Dataset, month: Month) -> Generator[Cleaned]:
     """Clean blocks side by side, a few in flight, and yield them in the file's order."""
 
-    def work(block: Block) -> Cleaned:
+    def work(block: Block[Any]) -> Cleaned:
         return clean(file.parse(block), dataset, month)
 
     flying: deque[Future[Cleaned]] = deque()
