@@ -14,11 +14,11 @@ import pyarrow.dataset as ds
 from nyctaxi_etl import settings as config
 from nyctaxi_etl.core.addresses import folder_of
 from nyctaxi_etl.core.errors import CorruptFile, NotPublished, UsageError
-from nyctaxi_etl.core.partition import Partition, parse_colors, parse_months, parse_years, select
+from nyctaxi_etl.core.selection import parse_colors, parse_months, parse_years, select
 from nyctaxi_etl.lakes.keys import trips_key
 from nyctaxi_etl.orchestration.connections import lake_at
 from nyctaxi_etl.orchestration.jobs import google_of
-from nyctaxi_etl.pipelines.ingest import BLOCK
+from nyctaxi_etl.pipelines.job import BLOCK
 from nyctaxi_etl.schema.columns import FILE_MONTH, quote
 from nyctaxi_etl.schema.datasets import DATASETS, FIRST_MONTHS
 from nyctaxi_etl.staging.files import arrow_schema
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-    from nyctaxi_etl.core.partition import Color
+    from nyctaxi_etl.core.partition import Color, Partition
     from nyctaxi_etl.lakes.base import Lake
     from nyctaxi_etl.schema.columns import Column
 

@@ -22,7 +22,7 @@ import pytest
 from nyctaxi_etl.cli import app as cli
 from nyctaxi_etl.cli.options import completion
 from nyctaxi_etl.core.partition import Color
-from nyctaxi_etl.pipelines import ingest as pipeline
+from nyctaxi_etl.pipelines import ingest, workspace
 from nyctaxi_etl.settings import SETTINGS
 from support.command import COMMAND, SECONDS, Done, environment, nyctaxi, start
 from support.months import publish
@@ -32,6 +32,8 @@ from support.web import Fault, serving
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from nyctaxi_etl.pipelines.job import Job
 
 OPTIONS = (
     *("--color", "--year", "--months", "--source", "--to", "--table", "--jobs", "--force", "--dry-run", "--json"),
@@ -494,12 +496,12 @@ def test_a_bug_says_that_it_is_one(
 ) -> None:
     """An error that nobody expected is one line, and where to report it; the traceback comes with --debug."""
 
-    def broken(_job: pipeline.Job) -> None:
+    def broken(_job: Job) -> None:
         message = "no such thing"
         raise KeyError(message)
 
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(pipeline, "prepare", broken)
+    monkeypatch.setattr(workspace, "check_data_dir", broken)
     assert cli.main([*MONTH, *FOLDER]) == 1
     err = capfd.readouterr().err
     assert "Error: KeyError: 'no such thing'" in err
@@ -520,7 +522,7 @@ def test_a_bug_in_a_month(
         raise KeyError(message)
 
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(pipeline, "extract", broken)
+    monkeypatch.setattr(ingest, "fetch_file", broken)
     assert cli.main([*MONTH, *FOLDER, "--json", *(("--debug",) if debug else ())]) == 1
     out, err = capfd.readouterr()
     (result,) = json.loads(out)["results"]

@@ -38,8 +38,9 @@ from support.rules import PLAIN, RULED, UNSURE, in_words, ruled_by
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from nyctaxi_etl.core.partition import RawFile, Staged
+    from nyctaxi_etl.core.partition import RawFile
     from nyctaxi_etl.schema.columns import Dataset
+    from nyctaxi_etl.staging.files import StagedFile
     from nyctaxi_etl.warehouses.ledger import LedgerRow
     from support.postgres import PostgresServer
 
@@ -74,13 +75,13 @@ def monthly(month: date, numbers: Sequence[int]) -> list[Row]:
     return [(*row, month) for row in ruled(numbers)]
 
 
-def staged(folder: Path, month: str, numbers: Sequence[int], **options: int) -> Staged:
+def staged(folder: Path, month: str, numbers: Sequence[int], **options: int) -> StagedFile:
     """Stage a month of these trips, no rule applied."""
     found = stage_rows(folder, month, ruled(numbers), RULED, **options)
-    return replace(found, rules=replace(RULED, rules=()).rules_id)
+    return replace(found, lineage=replace(found.lineage, rules=replace(RULED, rules=()).rules_id))
 
 
-def put(place: Place, month: Staged, dataset: Dataset = RULED, run_id: str = "run") -> int:
+def put(place: Place, month: StagedFile, dataset: Dataset = RULED, run_id: str = "run") -> int:
     """Replace the staged month in both tables."""
     with place.open() as warehouse:
         return warehouse.replace("trips", dataset, month, run_id, raw_table="trips_raw")
@@ -99,7 +100,10 @@ def ledger(place: Place, table: str) -> tuple[LedgerRow, ...]:
 
 def counts(place: Place, table: str) -> list[tuple[object, ...]]:
     """Return what the ledger counts of ``table``, by month."""
-    return [(row.run_id, row.rows_read, row.rows_rejected, row.rows_loaded) for row in ledger(place, table)]
+    return [
+        (row.run_id, row.lineage.rows_read, row.lineage.rows_rejected, row.lineage.rows_loaded)
+        for row in ledger(place, table)
+    ]
 
 
 OLD_COUNTS = {"trips": [("old", 6, 2, 4), ("old", 3, 1, 2)], "trips_raw": [("old", 6, 0, 6), ("old", 3, 0, 3)]}
@@ -140,9 +144,10 @@ def test_both_ledger_rows_tell_all(place: Place, tmp_path: Path) -> None:
     month = staged(tmp_path, "2021-01", range(3))
     put(place, month)
     (raw,), (clean,) = ledger(place, "trips_raw"), ledger(place, "trips")
-    assert (raw.rules, clean.rules) == (month.rules, RULED.rules_id)
-    assert clean.holds(month.raw, RULED)
-    same = replace(raw, table_name="trips", rules=RULED.rules_id, rows_rejected=1, rows_loaded=2)
+    assert (raw.lineage.rules, clean.lineage.rules) == (month.lineage.rules, RULED.rules_id)
+    assert clean.lineage.fingerprint == (month.lineage.source_sha256, RULED.version, RULED.rules_id)
+    lineage = replace(raw.lineage, rules=RULED.rules_id, rows_rejected=1, rows_loaded=2)
+    same = replace(raw, table_name="trips", lineage=lineage)
     assert clean == same
 
 
@@ -163,7 +168,7 @@ def test_other_rules_make_another_clean_month(place: Place, old: dict[str, list[
     assert put(place, staged(tmp_path, "2021-01", range(6)), other) == 2
     assert held(place)["trips_raw"] == old["trips_raw"]
     assert held(place)["trips"] == monthly(JANUARY, [4, 5]) + old["trips"][4:]
-    assert [row.rules for row in ledger(place, "trips")] == [other.rules_id, RULED.rules_id]
+    assert [row.lineage.rules for row in ledger(place, "trips")] == [other.rules_id, RULED.rules_id]
 
 
 def test_a_clean_month_may_have_no_rows_left(place: Place, old: dict[str, list[Row]], tmp_path: Path) -> None:
@@ -371,7 +376,7 @@ def test_loads_side_by_side(place: Place, tmp_path: Path) -> None:
     assert rows == [20, 20, 20, 30, 20, 20]
     for table in ("trips", "trips_raw"):
         found = Counter(row[-1] for row in place.rows(table, RULED))
-        assert {row.file_month: row.rows_loaded for row in ledger(place, table)} == dict(found)
+        assert {row.file_month: row.lineage.rows_loaded for row in ledger(place, table)} == dict(found)
 
 
 # -- Postgres ---------------------------------------------------------------------------------------------------------
@@ -456,15 +461,16 @@ def _end_alike(place: Place, raw: RawFile, folder: Path) -> None:
     for declared in (dataset, strict):
         etl = stage(raw, declared, folder / "etl")
         with place.open() as warehouse:
-            assert warehouse.replace("etl", declared, etl, "run") == etl.rows_loaded
-            assert warehouse.replace("elt", declared, as_it_came, "run", raw_table="elt_raw") == etl.rows_loaded
+            assert warehouse.replace("etl", declared, etl, "run") == etl.lineage.rows_loaded
+            assert warehouse.replace("elt", declared, as_it_came, "run", raw_table="elt_raw") == etl.lineage.rows_loaded
         _same_rows(place, declared)
-        assert place.query("SELECT count(*) FROM elt_raw") == [(as_it_came.rows_loaded,)]
+        assert place.query("SELECT count(*) FROM elt_raw") == [(as_it_came.lineage.rows_loaded,)]
         (one,), (other,) = ledger(place, "etl"), ledger(place, "elt")
         # With ELT flags are counted of all rows that parse: docs/lake.md.
-        assert other.flagged() == as_it_came.flags
-        assert other == replace(one, table_name="elt", loaded_at=other.loaded_at, flags=other.flags)
-    assert etl.rows_loaded < as_it_came.rows_loaded, "no rule drops a row of this month"
+        assert other.lineage.flags == as_it_came.lineage.flags
+        lineage = replace(one.lineage, flags=other.lineage.flags)
+        assert other == replace(one, table_name="elt", loaded_at=other.loaded_at, lineage=lineage)
+    assert etl.lineage.rows_loaded < as_it_came.lineage.rows_loaded, "no rule drops a row of this month"
 
 
 def _same_rows(place: Place, dataset: Dataset) -> None:

@@ -24,14 +24,14 @@ from nyctaxi_etl.lakes.opening import open_lake
 from nyctaxi_etl.lakes.parquet import ROW_GROUP_BYTES, ROW_GROUP_ROWS, read_facts, staged_parquet, write_parquet
 from nyctaxi_etl.sample.months import write_month
 from nyctaxi_etl.schema.datasets import DATASETS
-from nyctaxi_etl.staging.files import arrow_schema, batches
+from nyctaxi_etl.staging.files import arrow_schema
 from nyctaxi_etl.transform.stream import stage
 from support.limits import largest_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nyctaxi_etl.core.partition import Staged
+    from nyctaxi_etl.staging.files import StagedFile
 
 JANUARY = Partition(Color.YELLOW, Month(2021, 1))
 KEY = trips_key(JANUARY)
@@ -79,7 +79,7 @@ def lake(tmp_path: Path) -> LocalLake:
 
 
 @pytest.fixture(scope="module")
-def staged(tmp_path_factory: pytest.TempPathFactory) -> Staged:
+def staged(tmp_path_factory: pytest.TempPathFactory) -> StagedFile:
     """A staged month of 30,000 yellow trips."""
     folder = tmp_path_factory.mktemp("staged")
     path = folder / f"{JANUARY.stem}.csv.gz"
@@ -279,7 +279,7 @@ def test_two_processes_never_mix(lake: LocalLake, tmp_path: Path) -> None:
 # --- Parquet ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_staged_month_becomes_parquet(staged: Staged, tmp_path: Path) -> None:
+def test_a_staged_month_becomes_parquet(staged: StagedFile, tmp_path: Path) -> None:
     """Rows, types and nulls are those that were staged, for every reader; the facts are in the footer."""
     path = tmp_path / "month.parquet"
     events: list[Event] = []
@@ -287,7 +287,7 @@ def test_a_staged_month_becomes_parquet(staged: Staged, tmp_path: Path) -> None:
         staged_parquet(staged, path, FACTS)
     put = pq.read_table(path).replace_schema_metadata(None)
     assert put.schema == arrow_schema(DATASETS[JANUARY.color].columns)
-    held = pa.Table.from_batches(batches(staged))
+    held = pa.Table.from_batches(staged.batches())
     assert put.select(held.column_names).equals(held)
     lacking = set(put.column_names) - set(held.column_names)
     assert lacking
@@ -296,8 +296,9 @@ def test_a_staged_month_becomes_parquet(staged: Staged, tmp_path: Path) -> None:
     assert pq.read_metadata(path).row_group(0).column(0).compression == "ZSTD"
     with duckdb.connect() as reader:
         totals = reader.execute("SELECT count(*), typeof(any_value(vendor_id)) FROM read_parquet(?)", [str(path)])
-        assert totals.fetchall() == [(staged.rows_loaded, "SMALLINT")]
-    assert (events[-1].step, events[-1].done, events[-1].total) == ("pack", staged.rows_loaded, staged.rows_loaded)
+        assert totals.fetchall() == [(staged.lineage.rows_loaded, "SMALLINT")]
+    rows = staged.lineage.rows_loaded
+    assert (events[-1].step, events[-1].done, events[-1].total) == ("pack", rows, rows)
 
 
 def test_a_month_without_rows_is_a_file(tmp_path: Path) -> None:

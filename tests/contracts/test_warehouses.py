@@ -38,8 +38,9 @@ from support.places import PLACES, Place
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from nyctaxi_etl.core.partition import Partition, Staged
+    from nyctaxi_etl.core.partition import Partition
     from nyctaxi_etl.schema.columns import Dataset
+    from nyctaxi_etl.staging.files import StagedFile
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
 
@@ -58,7 +59,7 @@ def old(place: Place, tmp_path: Path) -> list[tuple[Any, ...]]:
     return monthly(JANUARY, [1, 2, 3]) + monthly(FEBRUARY, [4, 5])
 
 
-def put(place: Place, staged: Staged, dataset: Dataset = TRIPS, table: str = "trips", run_id: str = "run") -> int:
+def put(place: Place, staged: StagedFile, dataset: Dataset = TRIPS, table: str = "trips", run_id: str = "run") -> int:
     """Replace the staged month in ``table``."""
     with place.open() as warehouse:
         return warehouse.replace(table, dataset, staged, run_id)
@@ -114,29 +115,29 @@ def test_the_ledger_row_tells_all(place: Place, tmp_path: Path) -> None:
         table_name="trips",
         color="green",
         file_month=JANUARY,
-        source="folder",
-        source_url=staged.raw.url,
-        source_etag='"an-etag"',
-        source_last_modified="Sat, 01 May 2021 00:00:00 GMT",
-        source_bytes=staged.raw.bytes,
-        source_sha256=staged.raw.sha256,
-        dataset_version=TRIPS.version,
-        rules=TRIPS.rules_id,
-        rows_read=5,
-        rows_rejected=2,
-        rows_loaded=3,
-        unknown_columns="left,right",
+        lineage=replace(
+            staged.lineage,
+            source="folder",
+            source_etag='"an-etag"',
+            source_last_modified="Sat, 01 May 2021 00:00:00 GMT",
+            dataset_version=TRIPS.version,
+            rules=TRIPS.rules_id,
+            rows_read=5,
+            rows_rejected=2,
+            rows_loaded=3,
+            unknown_columns=("left", "right"),
+        ),
         loaded_at=row.loaded_at,
         run_id="a run",
     )
-    assert row.holds(staged.raw, TRIPS)
+    assert row.lineage.fingerprint == (staged.lineage.source_sha256, TRIPS.version, TRIPS.rules_id)
 
 
 @pytest.mark.usefixtures("old")
 def test_the_ledger_tells_what_a_month_replaced(place: Place, tmp_path: Path) -> None:
     """Its source and its rows; what the same run tries again, replaces what the first attempt did."""
     staged = stage_rows(tmp_path, "2021-01", trips([8, 9]))
-    real = replace(staged, raw=replace(staged.raw, source="tlc"))
+    real = replace(staged, lineage=replace(staged.lineage, source="tlc"))
     for _ in range(2):
         put(place, real, run_id="new")
         assert [(row.replaced_source, row.replaced_rows) for row in ledger(place)] == [("folder", 3), ("", 0)]
@@ -147,10 +148,13 @@ def test_the_ledger_tells_what_a_month_replaced(place: Place, tmp_path: Path) ->
 def test_the_ledger_tells_what_was_flagged(place: Place, tmp_path: Path) -> None:
     """Rows that a rule marks but keeps are told by rule, whatever the rule's name; nobody's text is none."""
     flags = {'it\'s \\ "odd"': 2, "zero_distance": 1}
-    put(place, replace(stage_rows(tmp_path, "2021-01", trips([1, 2])), flags=flags))
+    staged = stage_rows(tmp_path, "2021-01", trips([1, 2]))
+    put(place, replace(staged, lineage=replace(staged.lineage, flags=flags)))
     (row,) = ledger(place)
-    assert row.flagged() == flags
-    assert replace(row, flags="nothing").flagged() == replace(row, flags="[1]").flagged() == {}
+    assert row.lineage.flags == flags
+    for text in ("nothing", "[1]"):
+        place.by_hand(f"UPDATE {LEDGER_TABLE} SET flags = '{text}'")
+        assert [row.lineage.flags for row in ledger(place)] == [{}]
 
 
 @pytest.mark.usefixtures("old")
@@ -171,7 +175,7 @@ def test_twice_is_once(place: Place, tmp_path: Path) -> None:
     for _ in range(2):
         assert put(place, stage_rows(tmp_path, "2021-01", trips([7, 8]))) == 2
     assert place.rows("trips", TRIPS) == monthly(FEBRUARY, [4, 5]) + monthly(JANUARY, [7, 8])
-    kept = [(row.file_month, row.rows_loaded, row.run_id) for row in ledger(place)]
+    kept = [(row.file_month, row.lineage.rows_loaded, row.run_id) for row in ledger(place)]
     assert kept == [(JANUARY, 2, "run"), (FEBRUARY, 2, "old")]
 
 
@@ -180,7 +184,7 @@ def test_a_month_may_have_no_rows_left(place: Place, tmp_path: Path) -> None:
     """A month of which every row was rejected is loaded: empty."""
     assert put(place, stage_rows(tmp_path, "2021-01", [], rejected=4)) == 0
     assert place.rows("trips", TRIPS) == monthly(FEBRUARY, [4, 5])
-    assert [(row.rows_read, row.rows_loaded) for row in ledger(place)] == [(4, 0), (2, 2)]
+    assert [(row.lineage.rows_read, row.lineage.rows_loaded) for row in ledger(place)] == [(4, 0), (2, 2)]
 
 
 @pytest.mark.parametrize("color", Color)
@@ -498,7 +502,7 @@ def test_tables_of_one_colour_are_apart(place: Place, old: list[tuple[Any, ...]]
     put(place, stage_rows(tmp_path, "2021-01", trips([9])), table="trips_2")
     assert place.rows("trips", TRIPS) == old
     assert place.rows("trips_2", TRIPS) == monthly(JANUARY, [9])
-    assert [row.rows_loaded for row in (*ledger(place), *ledger(place, "trips_2"))] == [3, 2, 1]
+    assert [row.lineage.rows_loaded for row in (*ledger(place), *ledger(place, "trips_2"))] == [3, 2, 1]
 
 
 # -- failures ---------------------------------------------------------------------------------------------------------
@@ -514,7 +518,7 @@ def test_a_failure_midway_leaves_the_old_month(
         put(place, staged)
     assert caught.value is error
     assert place.rows("trips", TRIPS) == old
-    assert [(row.rows_loaded, row.run_id) for row in ledger(place)] == [(3, "old"), (2, "old")]
+    assert [(row.lineage.rows_loaded, row.run_id) for row in ledger(place)] == [(3, "old"), (2, "old")]
     assert put(place, staged) == 10
     assert len(place.rows("trips", TRIPS)) == 12
 
@@ -655,10 +659,10 @@ def test_threads_load_months_side_by_side(place: Place, round_: int, tmp_path: P
     results = run_months(tuple(months), load, jobs=4)
     assert [result.rows_loaded for result in results] == [50] * 6
     assert [row[0] for row in place.rows("trips", TRIPS)] == list(range(300))
-    assert [row.rows_loaded for row in ledger(place)] == [50] * 6
+    assert [row.lineage.rows_loaded for row in ledger(place)] == [50] * 6
 
 
-def _six_months(folder: Path, round_: int) -> list[Staged]:
+def _six_months(folder: Path, round_: int) -> list[StagedFile]:
     """Stage months of 50 trips each, numbered through."""
     numbers = [range(50 * index, 50 * index + 50) for index in range(6)]
     return [stage_rows(folder, f"202{round_}-0{index + 1}", trips(own)) for index, own in enumerate(numbers)]
@@ -685,11 +689,11 @@ def test_colours_are_loaded_side_by_side(place: Place, tmp_path: Path) -> None:
     assert [len(ledger(place, dataset.table)) for dataset in datasets] == [1, 1, 1, 1]
 
 
-def _at_once(loads: Sequence[tuple[Place, Staged, Dataset, str]]) -> None:
+def _at_once(loads: Sequence[tuple[Place, StagedFile, Dataset, str]]) -> None:
     """Start the loads in threads at the same moment, and wait for all; any error is raised."""
     barrier = Barrier(len(loads))
 
-    def load(place: Place, staged: Staged, dataset: Dataset, table: str) -> int:
+    def load(place: Place, staged: StagedFile, dataset: Dataset, table: str) -> int:
         barrier.wait()
         return put(place, staged, dataset, table)
 
@@ -705,7 +709,7 @@ def test_processes_load_different_months(place: Place, tmp_path: Path) -> None:
     with Loading(job, [january]) as one, Loading(job, [february]) as other:
         _race(one, other)
     assert place.query("SELECT file_month, count(*) FROM fhv_taxi_data GROUP BY file_month") != []
-    assert [row.rows_loaded for row in ledger(place, "fhv_taxi_data")] == [20, 20]
+    assert [row.lineage.rows_loaded for row in ledger(place, "fhv_taxi_data")] == [20, 20]
     assert len(place.rows("fhv_taxi_data", FHV)) == 40
 
 
@@ -721,7 +725,7 @@ def test_processes_load_the_same_month(place: Place, tmp_path: Path) -> None:
         _race(one, other)
     found = place.query("SELECT dispatching_base_num, count(*) FROM fhv_taxi_data GROUP BY dispatching_base_num")
     assert found in ([("one", 30)], [("two", 40)])
-    assert [(row.run_id, row.rows_loaded) for row in ledger(place, "fhv_taxi_data")] == found
+    assert [(row.run_id, row.lineage.rows_loaded) for row in ledger(place, "fhv_taxi_data")] == found
 
 
 def _race(one: Loading, other: Loading) -> None:

@@ -11,16 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nyctaxi_etl.core.errors import UsageError
-from nyctaxi_etl.core.partition import (
-    Color,
-    Month,
-    Partition,
-    Staged,
-    parse_colors,
-    parse_months,
-    parse_years,
-    select,
-)
+from nyctaxi_etl.core.partition import Color, Month, Partition
+from nyctaxi_etl.core.selection import parse_colors, parse_months, parse_years, select
 from nyctaxi_etl.schema.datasets import FIRST_MONTHS
 from support.published import raw_file
 
@@ -173,8 +165,10 @@ def test_a_raw_file_knows_whether_it_is_unchanged(tmp_path: Path) -> None:
     assert not raw.is_current()
 
 
-def test_a_staged_month_is_of_its_file(tmp_path: Path) -> None:
-    """What was staged of a file is of the file's month."""
+def test_a_partition_is_read_as_it_is_written() -> None:
+    """``yellow/2021-01`` and nothing else."""
     partition = Partition(Color.FHV, Month(2019, 1))
-    (tmp_path / "file").touch()
-    assert Staged(raw_file(tmp_path / "file", partition), tmp_path, "", "", 0, 0, 0).partition == partition
+    assert Partition.parse(str(partition)) == partition
+    for text in ("fhv", "fhv/2019", "blue/2019-01", "", "fhv/2019-01/x", "FHV/2019-01"):
+        with pytest.raises(UsageError):
+            Partition.parse(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nyctaxi_etl.lakes.metadata import Facts
+from nyctaxi_etl.lakes.metadata import file_metadata, month_metadata, read_lineage
 
 WHOLE = {
     "source": "folder",
@@ -23,22 +23,23 @@ WHOLE = {
 }
 
 
-def test_facts_are_read_as_they_were_written() -> None:
+def test_lineage_are_read_as_they_were_written() -> None:
     """And what else a lake says of an object is nobody's business."""
-    facts = Facts.read(WHOLE | {"goog-reserved-file-mtime": "1"})
-    assert facts is not None
-    assert facts.texts() == WHOLE
+    lineage = read_lineage(WHOLE | {"goog-reserved-file-mtime": "1"})
+    assert lineage is not None
+    assert month_metadata(lineage) == WHOLE
+    assert file_metadata(lineage) == {name: text for name, text in WHOLE.items() if name.startswith("source")}
 
 
 def test_a_missing_fact_is_an_empty_one_where_it_may_be_empty() -> None:
     """A bucket is not given what is empty."""
-    assert Facts.read({name: text for name, text in WHOLE.items() if text}) == Facts.read(WHOLE)
+    assert read_lineage({name: text for name, text in WHOLE.items() if text}) == read_lineage(WHOLE)
 
 
 @pytest.mark.parametrize("name", sorted(set(WHOLE) - {"source_url", "source_etag", "source_last_modified"}))
 def test_a_missing_fact_is_of_another_program(name: str) -> None:
     """The object isn't ours then."""
-    assert Facts.read({other: text for other, text in WHOLE.items() if other != name}) is None
+    assert read_lineage({other: text for other, text in WHOLE.items() if other != name}) is None
 
 
 @pytest.mark.parametrize(
@@ -51,4 +52,4 @@ def test_a_missing_fact_is_of_another_program(name: str) -> None:
 )
 def test_a_fact_of_another_shape_is_of_another_program(name: str, text: str) -> None:
     """It is read into values or not at all."""
-    assert Facts.read(WHOLE | {name: text}) is None
+    assert read_lineage(WHOLE | {name: text}) is None

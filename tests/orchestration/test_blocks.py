@@ -23,7 +23,7 @@ from nyctaxi_etl.orchestration import blocks, connections
 from nyctaxi_etl.orchestration.blocks import checking
 from nyctaxi_etl.orchestration.blocks.opening import GoogleAccount, account_behind
 from nyctaxi_etl.orchestration.jobs import google_of
-from nyctaxi_etl.pipelines.ingest import Google, Job
+from nyctaxi_etl.pipelines.job import Google, Job
 from nyctaxi_etl.settings import Settings, settings
 from nyctaxi_etl.sources.registry import resolve
 from nyctaxi_etl.warehouses.bigquery.client import bigquery_client

@@ -19,7 +19,8 @@ from nyctaxi_etl.core.addresses import PATTERN
 from nyctaxi_etl.core.errors import IncompleteRun, NotPublished, Transient, UsageError
 from nyctaxi_etl.core.partition import Color, Partition
 from nyctaxi_etl.core.progress import Event, listening
-from nyctaxi_etl.pipelines import ingest as pipeline
+from nyctaxi_etl.orchestration import tasks
+from nyctaxi_etl.pipelines import ingest
 from nyctaxi_etl.settings import SETTINGS
 from nyctaxi_etl.settings.commands import ON_MONTHS
 from support.months import publish
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nyctaxi_etl.core.errors import NycTaxiError
-    from nyctaxi_etl.core.partition import RawFile, Staged
+    from nyctaxi_etl.core.partition import RawFile
     from nyctaxi_etl.core.report import LoadReport
+    from nyctaxi_etl.pipelines.job import Job
     from nyctaxi_etl.settings.commands import Command
+    from nyctaxi_etl.staging.files import StagedFile
     from support.prefect import PrefectServer
 
 WAIT_SECONDS = 20
@@ -177,7 +180,7 @@ def test_missing_months_fail_the_run(prefect_here: PrefectServer) -> None:
 def test_a_bug_is_its_months(step: str, prefect_here: PrefectServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """What nobody foresaw in a task fails its month, once; its traceback is in the run's log; the others go on."""
 
-    def broken(job: pipeline.Job, what: Any, *rest: Any) -> Any:
+    def broken(job: Job, what: Any, *rest: Any) -> Any:
         partition = getattr(what, "partition", what)
         made.append(partition)
         if partition.month.number == 1:
@@ -186,8 +189,9 @@ def test_a_bug_is_its_months(step: str, prefect_here: PrefectServer, monkeypatch
         return real(job, what, *rest)
 
     made: list[Partition] = []
-    real = getattr(pipeline, step)
-    monkeypatch.setattr(pipeline, step, broken)
+    module, name = {"extract": (ingest, "fetch_file"), "load": (tasks, "replace_month")}[step]
+    real = getattr(module, name)
+    monkeypatch.setattr(module, name, broken)
     state, report = run([1, 2])
     assert (state.message, outcomes(report)) == ("1 failed, 1 loaded", ["failed", "loaded"])
     assert len(made) == 2
@@ -254,12 +258,12 @@ def test_months_run_side_by_side(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     """With two jobs both months are in the same step at once."""
     meeting = threading.Barrier(2, timeout=WAIT_SECONDS)
 
-    def meet(job: pipeline.Job, raw: RawFile, folder: Path) -> Staged:
+    def meet(job: Job, raw: RawFile, folder: Path) -> StagedFile:
         meeting.wait()
         return real(job, raw, folder)
 
-    real = pipeline.transform
-    monkeypatch.setattr(pipeline, "transform", meet)
+    real = ingest.stage_file
+    monkeypatch.setattr(ingest, "stage_file", meet)
     assert outcomes(run([1, 2], jobs=2, to=f"duckdb:///{folder / 'side.duckdb'}")[1]) == ["loaded", "loaded"]
 
 
@@ -275,17 +279,15 @@ def test_only_what_may_pass_is_tried_again(
 
     Where a server said how long to wait, the step itself did, as long as it may: Prefect does not begin anew.
     """
-    from nyctaxi_etl.orchestration import tasks
-
     made: list[Partition] = []
     events: list[Event] = []
 
-    def broken(_job: pipeline.Job, partition: Partition) -> RawFile:
+    def broken(_job: Job, partition: Partition) -> RawFile:
         made.append(partition)
         message = f"{partition}: no."
         raise kind(message)
 
-    monkeypatch.setattr(pipeline, "extract", broken)
+    monkeypatch.setattr(ingest, "fetch_file", broken)
     monkeypatch.setattr(tasks.extract, "retry_delay_seconds", 0)
     with listening(events.append):
         _, report = run([1])
@@ -296,9 +298,7 @@ def test_only_what_may_pass_is_tried_again(
 
 def test_retries_are_spread() -> None:
     """The pauses between attempts grow, and are never the same for two months."""
-    from nyctaxi_etl.orchestration import tasks
-
-    for task in (tasks.extract, tasks.load, tasks.put, tasks.put_raw, tasks.get, tasks.load_from_lake):
+    for task in (tasks.extract, tasks.load_month, tasks.put, tasks.put_raw, tasks.get):
         assert task.retries == 3
         delays = task.retry_delay_seconds
         assert isinstance(delays, list)
@@ -391,7 +391,7 @@ def test_a_wrong_destination_is_found_first(monkeypatch: pytest.MonkeyPatch) -> 
     def fetched(*_: object) -> RawFile:
         raise AssertionError
 
-    monkeypatch.setattr(pipeline, "extract", fetched)
+    monkeypatch.setattr(ingest, "fetch_file", fetched)
     state, error = run([1], to="block:not-registered")
     assert state.is_failed()
     assert isinstance(error, UsageError)

@@ -10,7 +10,7 @@ import pytest
 
 from nyctaxi_etl.core.errors import WarehouseError
 from nyctaxi_etl.orchestration import zones
-from nyctaxi_etl.pipelines.ingest import Google, Job
+from nyctaxi_etl.pipelines.job import Google, Job
 from nyctaxi_etl.schema.datasets import ZONES, ZONES_TABLE
 from nyctaxi_etl.sources.registry import resolve
 from nyctaxi_etl.warehouses.bigquery.client import bigquery_client

@@ -15,11 +15,11 @@ import pytest
 
 from nyctaxi_etl.core.errors import CorruptFile
 from nyctaxi_etl.core.partition import Color, Month, Partition
-from nyctaxi_etl.lakes.metadata import Facts
+from nyctaxi_etl.lakes.metadata import read_lineage
 from nyctaxi_etl.lakes.parquet import ROW_GROUP_ROWS
 from nyctaxi_etl.sample.months import write_month
 from nyctaxi_etl.schema.datasets import DATASETS
-from nyctaxi_etl.staging.files import batches, schema_of
+from nyctaxi_etl.staging.files import StagedFile
 from support.command import Done, nyctaxi
 
 if TYPE_CHECKING:
@@ -247,16 +247,16 @@ def test_the_lakes_parquet_is_read_in_batches(folder: Path) -> None:
     table = pq.read_table(path)
     big = folder / "big.parquet"
     pq.write_table(table.take([0] * 200_000), big, row_group_size=ROW_GROUP_ROWS)
-    facts = Facts.read({k.decode().removeprefix("nyctaxi."): v.decode() for k, v in table.schema.metadata.items()})
-    assert facts is not None
-    staged = facts.staged(JANUARY, big, "")
-    assert schema_of(staged).names == [column.name for column in DATASETS[Color.GREEN].columns]
-    sizes = [batch.num_rows for batch in batches(staged)]
+    lineage = read_lineage({k.decode().removeprefix("nyctaxi."): v.decode() for k, v in table.schema.metadata.items()})
+    assert lineage is not None
+    staged = StagedFile(JANUARY, lineage, big)
+    assert staged.schema.names == [column.name for column in DATASETS[Color.GREEN].columns]
+    sizes = [batch.num_rows for batch in staged.batches()]
     assert sum(sizes) == 200_000
     assert max(sizes) <= 65_536
     big.write_bytes(b"PAR1")
     with pytest.raises(CorruptFile, match="not a whole Parquet file"):
-        schema_of(staged)
+        _ = staged.schema
 
 
 # Into other warehouses

@@ -12,8 +12,10 @@ import pytest
 from nyctaxi_etl.cli import app as cli
 from nyctaxi_etl.core.errors import UsageError, WarehouseError
 from nyctaxi_etl.core.partition import Color, Month, Partition
-from nyctaxi_etl.pipelines import ingest as pipeline
-from nyctaxi_etl.pipelines.ingest import Job
+from nyctaxi_etl.pipelines.destination import refuse_made_up
+from nyctaxi_etl.pipelines.ingest import ingest_steps
+from nyctaxi_etl.pipelines.job import Job, Plan
+from nyctaxi_etl.pipelines.month import run_month
 from nyctaxi_etl.sources.registry import resolve
 from nyctaxi_etl.warehouses.opening import open_warehouse
 from support.months import publish
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from nyctaxi_etl.core.partition import Stage
+    from nyctaxi_etl.staging.stage import Stage
     from nyctaxi_etl.warehouses.base import Warehouse
 
     Run = Callable[..., tuple[int, dict[str, Any]]]
@@ -157,12 +159,11 @@ def test_a_real_month_that_came_meanwhile_is_kept(folder: Path) -> None:
         return open_warehouse(job.to, job.data_dir)
 
     def load_late(job: Job, staged: Stage) -> int:
-        steps = pipeline.direct_steps(opened)
-        assert pipeline.ingest_month(real, JANUARY, steps, None).outcome == "loaded"
-        return steps.load(job, staged)
+        assert run_month(Plan(real, steps), JANUARY).outcome == "loaded"
+        return steps.commit(job, staged)
 
-    steps = pipeline.direct_steps(opened)._replace(load=load_late)
-    result = pipeline.ingest_month(made_up, JANUARY, steps, None)
+    steps = ingest_steps(opened)
+    result = run_month(Plan(made_up, steps._replace(commit=load_late)), JANUARY)
     assert result.failure is not None
     assert (result.outcome, result.failure.type) == ("failed", WarehouseError.__name__)
     assert sources(folder) == ["folder"]
@@ -173,6 +174,6 @@ def test_many_months_are_named_briefly(folder: Path) -> None:
     job = Job(resolve("sample"), "duckdb", folder, "run")
     moves = [(Partition(Color.FHV, Month(2021, number)), "sample", "tlc") for number in range(1, 13)]
     with pytest.raises(UsageError, match=r"fhv/2021-01 \(tlc\), fhv/2021-02 \(tlc\), fhv/2021-03 \(tlc\) and 9 more"):
-        pipeline.keep_real(job, [*moves, *moves])
-    pipeline.keep_real(replace(job, force=True), moves)
-    pipeline.keep_real(job, [(JANUARY, "tlc", "sample"), (JANUARY, "sample", "sample")])
+        refuse_made_up(job, [*moves, *moves])
+    refuse_made_up(replace(job, force=True), moves)
+    refuse_made_up(job, [(JANUARY, "tlc", "sample"), (JANUARY, "sample", "sample")])

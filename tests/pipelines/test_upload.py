@@ -16,8 +16,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from nyctaxi_etl.core.lineage import Lineage
 from nyctaxi_etl.core.partition import Color, Month, Partition
-from nyctaxi_etl.lakes.metadata import Facts
+from nyctaxi_etl.lakes.metadata import read_lineage
 from nyctaxi_etl.lakes.parquet import read_facts
 from nyctaxi_etl.sample.months import write_month
 from nyctaxi_etl.schema.datasets import DATASETS
@@ -105,15 +106,15 @@ def test_a_month_is_put_with_its_rejects(folder: Path) -> None:
 )
 def test_facts_that_make_no_sense_are_none(wrong: dict[str, str]) -> None:
     """What another program wrote, or damaged, is as if nothing were known: the month is put again."""
-    whole = {field.name: "1" for field in fields(Facts)} | {"flags": '{"a": 1}', "unknown_columns": '["b"]'}
-    assert Facts.read(whole) is not None
-    assert Facts.read(whole | wrong) is None
+    whole = {field.name: "1" for field in fields(Lineage)} | {"flags": '{"a": 1}', "unknown_columns": '["b"]'}
+    assert read_lineage(whole) is not None
+    assert read_lineage(whole | wrong) is None
 
 
 def test_the_facts_go_with_it(folder: Path) -> None:
     """Where it came from, what it was conformed to and its counts are in the footer, complete."""
     result = only(upload(folder))
-    facts = Facts.read(read_facts(folder / "data" / "lake" / TRIPS))
+    facts = read_lineage(read_facts(folder / "data" / "lake" / TRIPS))
     assert facts is not None
     content = (folder / "source" / f"{STEM}.csv.gz").read_bytes()
     dataset = DATASETS[Color.GREEN]
@@ -326,7 +327,7 @@ def test_to_a_bucket(google: Cloud, folder: Path) -> None:
     assert result["outcome"] == "loaded"
     key = f"raw/folder/{STEM}.csv.gz"
     assert google.objects() == {TRIPS, REJECTS, key}
-    facts = Facts.read(google.facts(TRIPS))
+    facts = read_lineage(google.facts(TRIPS))
     assert facts is not None
     assert (facts.rows_loaded, json.loads(google.facts(TRIPS)["flags"])) == (result["rows_loaded"], result["flags"])
     stored = google.root / google.bucket / "nyc" / key

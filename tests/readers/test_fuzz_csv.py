@@ -229,11 +229,11 @@ def check(outcome: Outcome, content: bytes) -> None:
     """Hold a staged file to the promise: every line is loaded with its values or rejected with its text."""
     header, lines = lines_of(content)
     staged = outcome.staged
-    assert staged.rows_read == len(lines)
-    assert staged.rows_read == staged.rows_loaded + staged.rows_rejected
-    assert outcome.table.num_rows == staged.rows_loaded
+    assert staged.lineage.rows_read == len(lines)
+    assert staged.lineage.rows_read == staged.lineage.rows_loaded + staged.lineage.rows_rejected
+    assert outcome.table.num_rows == staged.lineage.rows_loaded
     numbers = [reject.line for reject in outcome.rejects]
-    assert len(numbers) == staged.rows_rejected
+    assert len(numbers) == staged.lineage.rows_rejected
     assert numbers == sorted(set(numbers))
     texts = {line.number: line.raw.rstrip(b"\r") for line in lines}
     for reject in outcome.rejects:

@@ -173,11 +173,11 @@ def _text(value: Any) -> str:
 def check(outcome: Outcome, rows: int, table: pa.Table | None) -> None:
     """Hold a staged file to the promise: every row is loaded or rejected, each reject with its own line and values."""
     staged = outcome.staged
-    assert staged.rows_read == rows
-    assert staged.rows_read == staged.rows_loaded + staged.rows_rejected
-    assert outcome.table.num_rows == staged.rows_loaded
+    assert staged.lineage.rows_read == rows
+    assert staged.lineage.rows_read == staged.lineage.rows_loaded + staged.lineage.rows_rejected
+    assert outcome.table.num_rows == staged.lineage.rows_loaded
     lines = [reject.line for reject in outcome.rejects]
-    assert len(lines) == staged.rows_rejected
+    assert len(lines) == staged.lineage.rows_rejected
     assert lines == sorted(set(lines))
     assert all(1 <= line <= rows and reject.reason for line, reject in zip(lines, outcome.rejects, strict=True))
     if table is None:

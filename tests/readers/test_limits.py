@@ -67,7 +67,7 @@ def test_bad_lines_cost_no_more_the_more_they_are(monkeypatch: pytest.MonkeyPatc
     outcome = stage_csv("\n".join([HEADER, *lines, ""]), YELLOW)
     assert [reject.line for reject in outcome.rejects] == list(range(2, 11_002, 11))
     assert {reject[1:] for reject in outcome.rejects} == {("3 fields where 5 are named", "1,2,3")}
-    assert outcome.staged.rows_loaded == 10_000
+    assert outcome.staged.lineage.rows_loaded == 10_000
     assert read.call_count == 2
 
 
@@ -93,7 +93,7 @@ def test_a_blank_line_and_a_lone_return_are_not_made_up_for(quote: str) -> None:
         outcome = stage_csv(f"{HEADER}\n{ROW}\n{gap}{nobody}\n{glued}\n", YELLOW)
         first = 3 + len(gap)
         assert [(reject.line, reject.raw) for reject in outcome.rejects] == [(first, nobody), (first + 1, glued)]
-        assert (outcome.staged.rows_read, outcome.staged.rows_loaded) == (3, 1)
+        assert (outcome.staged.lineage.rows_read, outcome.staged.lineage.rows_loaded) == (3, 1)
 
 
 def test_a_byte_order_mark_is_part_of_its_value_wherever_blocks_begin() -> None:
@@ -175,12 +175,12 @@ def test_a_line_of_64_kib_is_no_row() -> None:
     for beside in ("", "1,2\n"):
         outcome = stage_csv(f"{HEADER}\n{long}\n{ROW}\n{beside}", YELLOW)
         assert outcome.rejects[0][:2] == (2, "longer than 65,536 bytes")
-        assert outcome.staged.rows_loaded == 1
+        assert outcome.staged.lineage.rows_loaded == 1
 
 
 def test_a_meaning_that_comes_too_often_is_refused() -> None:
     """Four columns may mean the same, five are no month."""
-    assert stage_csv(f"{','.join(['pickup_datetime'] * 4)}\n,,,{TIME}\n", YELLOW).staged.rows_loaded == 1
+    assert stage_csv(f"{','.join(['pickup_datetime'] * 4)}\n,,,{TIME}\n", YELLOW).staged.lineage.rows_loaded == 1
     with pytest.raises(SchemaDrift, match="5 of its columns mean pickup_datetime"):
         stage_csv(f"{','.join(['pickup_datetime'] * 5)}\n,,,,{TIME}\n", YELLOW)
 
@@ -191,7 +191,7 @@ def test_too_many_names_are_no_header() -> None:
     with pytest.raises(SchemaDrift, match="its first line is 1,001 names, of which no month has more than 1,000"):
         stage_csv(",".join(["pickup_datetime", *names]) + f"\n{TIME}\n", YELLOW)
     content = ",".join(["pickup_datetime", *names[1:]]) + f"\n{TIME}{',' * 999}\nx{',' * 999}\n"
-    assert stage_csv(content, YELLOW).staged.rows_loaded == 1
+    assert stage_csv(content, YELLOW).staged.lineage.rows_loaded == 1
 
 
 def test_a_header_without_an_end_is_refused(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_what_gzip_swells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """A file that unzips to more bytes or more rows than a month can is refused on the way; a small one may."""
     path = csv_file(tmp_path, f"{HEADER}\n" + f"{ROW}\n" * 20_000, YELLOW, zipped=True)
     monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 10_000)
-    assert stage_file(path, YELLOW).staged.rows_loaded == 20_000
+    assert stage_file(path, YELLOW).staged.lineage.rows_loaded == 20_000
     monkeypatch.setattr(limits, "UNZIPPED_BYTES", 100_000)
     with pytest.raises(CorruptFile, match="unzips to more than 16 times its"):
         stage_file(path, YELLOW)
@@ -221,7 +221,7 @@ def test_what_gzip_swells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_parquet_of_more_rows_than_bytes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A month of Parquet that says one thing a million times is refused before its rows fill the disk."""
     columns = {"pickup_datetime": pa.nulls(100_000, pa.timestamp("us"))}
-    assert stage_parquet(columns, FHV).staged.rows_loaded == 100_000
+    assert stage_parquet(columns, FHV).staged.lineage.rows_loaded == 100_000
     monkeypatch.setattr(limits, "ROWS", 10_000)
     with pytest.raises(CorruptFile, match="a file of more rows than its"):
         stage_parquet(columns, FHV)
@@ -232,7 +232,7 @@ def test_many_short_lines_are_several_blocks(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "pickup_datetime,fare_amount\n" + ",1\n" * 200_000 + ",x\n", YELLOW)
     assert max(block.data.count(b"\n") for block in CsvFile(path, YELLOW.columns).blocks()) == limits.BLOCK_LINES
     outcome = stage_file(path, YELLOW)
-    assert (outcome.staged.rows_loaded, [reject.line for reject in outcome.rejects]) == (200_000, [200_002])
+    assert (outcome.staged.lineage.rows_loaded, [reject.line for reject in outcome.rejects]) == (200_000, [200_002])
 
 
 ROWS = f"{ROW}\n".encode()

@@ -99,8 +99,8 @@ def test_every_type_is_read_or_refused(name: str, values: pa.Array) -> None:
         assert name in error.message  # noqa: PT017 - one of two answers
         return
     staged = outcome.staged
-    assert staged.rows_read == staged.rows_loaded + staged.rows_rejected == 3
-    assert len(outcome.rejects) == staged.rows_rejected >= (name != "passenger_count")
+    assert staged.lineage.rows_read == staged.lineage.rows_loaded + staged.lineage.rows_rejected == 3
+    assert len(outcome.rejects) == staged.lineage.rows_rejected >= (name != "passenger_count")
     assert all(reject.raw.startswith("{") for reject in outcome.rejects)
 
 

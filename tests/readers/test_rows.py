@@ -218,7 +218,11 @@ def test_every_line_is_a_row_or_a_reject(file: File, block: int, zipped: bool) -
     assert list(zip(*(outcome.values(name) for name in names), strict=True)) == good
     assert [(reject.line, reject.raw) for reject in outcome.rejects] == bad
     staged = outcome.staged
-    assert (staged.rows_read, staged.rows_loaded, staged.rows_rejected) == (len(file.lines), len(good), len(bad))
+    assert (staged.lineage.rows_read, staged.lineage.rows_loaded, staged.lineage.rows_rejected) == (
+        len(file.lines),
+        len(good),
+        len(bad),
+    )
 
 
 @SLOW
@@ -234,22 +238,22 @@ def test_any_bytes_are_rows_or_a_known_error(content: bytes, block: int) -> None
         except NycTaxiError:
             return
     body = content.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n")[1:]
-    assert outcome.staged.rows_read == sum(1 for line in body if line.strip())
-    assert outcome.staged.rows_read == outcome.table.num_rows + len(outcome.rejects)
+    assert outcome.staged.lineage.rows_read == sum(1 for line in body if line.strip())
+    assert outcome.staged.lineage.rows_read == outcome.table.num_rows + len(outcome.rejects)
 
 
 def test_the_layout_is_that_of_most_rows() -> None:
     """A first row with fields too many is set aside, and so is no other."""
     outcome = stage_csv(f"{HEADER}\n{ROW},,,,,,x\n" + f"{ROW},\n" * 40 + f"{ROW}\n", YELLOW)
     assert [(reject.line, reject.reason) for reject in outcome.rejects] == [(2, "11 fields where 5 are named")]
-    assert outcome.staged.rows_loaded == 41
+    assert outcome.staged.lineage.rows_loaded == 41
 
 
 def test_a_surplus_field_with_a_value_is_no_row() -> None:
     """Values beyond the names would be in the wrong columns: such a row is set aside, whatever the others are."""
     outcome = stage_csv(f"{HEADER}\n{ROW},,\n{ROW},x,\n{ROW},nan,\n", YELLOW)
     assert [(reject.line, reject.reason) for reject in outcome.rejects] == [(3, "surplus field 1: 'x' does not fit")]
-    assert outcome.staged.rows_loaded == 2
+    assert outcome.staged.lineage.rows_loaded == 2
 
 
 def test_a_hexadecimal_number_is_none() -> None:
@@ -269,7 +273,7 @@ def test_a_row_reads_the_same_beside_a_bad_one(bad: bytes) -> None:
     assert beside.table == alone.table
     assert alone.values("passenger_count", "fare_amount", "store_and_fwd_flag") == [(None, None, None)]
     assert [reject.line for reject in beside.rejects] == [3]
-    assert alone.staged.flags == {"unknown_store_and_fwd_flag": 1}
+    assert alone.staged.lineage.flags == {"unknown_store_and_fwd_flag": 1}
 
 
 def test_a_reject_after_blank_lines_has_its_line() -> None:
@@ -290,7 +294,7 @@ def test_rows_that_swallow_and_split_are_not_made_up_for() -> None:
     swallowing = f'{ROW[:-1]}"N\n1,{TIME},1,7.5,Y"\n'
     outcome = stage_csv(f"{HEADER}\n{glued}\n{swallowing}{ROW}\n", YELLOW)
     assert [reject.line for reject in outcome.rejects] == [2, 3]
-    assert outcome.staged.rows_loaded == 2
+    assert outcome.staged.lineage.rows_loaded == 2
 
 
 def test_an_open_quote_at_the_end_is_no_row() -> None:
@@ -305,7 +309,7 @@ def test_an_open_quote_at_the_end_is_no_row() -> None:
 def test_one_column_is_a_layout_too() -> None:
     """A file of pickups alone is read, and its blank lines are no rows."""
     outcome = stage_csv(f"pickup_datetime\n{TIME}\n  \n\n{TIME}\n", FHV)
-    assert (outcome.staged.rows_read, outcome.staged.rows_loaded) == (2, 2)
+    assert (outcome.staged.lineage.rows_read, outcome.staged.lineage.rows_loaded) == (2, 2)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\r\n  ", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n"])
@@ -383,14 +387,14 @@ def test_a_changed_gzip_is_refused(tmp_path: Path) -> None:
 def test_unknown_columns_are_listed_and_index_columns_are_not() -> None:
     """Names that nothing knows are named as published; what pandas left is nothing to report."""
     outcome = stage_csv(f",Unnamed: 0,__index_level_0__,{HEADER}, Mystery ,\n0,0,0,{ROW},1,\n", YELLOW)
-    assert outcome.staged.unknown_columns == ("Mystery",)
+    assert outcome.staged.lineage.unknown_columns == ("Mystery",)
     assert outcome.values("vendor_id", "fare_amount") == [(1, 7.5)]
 
 
 def test_names_that_no_database_stores_are_named_all_the_same() -> None:
     """An unknown name that isn't UTF-8, or holds a NUL, is listed in characters that any ledger takes."""
     outcome = stage_csv(HEADER.encode() + b",caf\xe9,nu\x00l\n" + ROW.encode() + b",1,1\n", YELLOW)
-    assert outcome.staged.unknown_columns == ("caf\ufffd", "nu\ufffdl")
+    assert outcome.staged.lineage.unknown_columns == ("caf\ufffd", "nu\ufffdl")
 
 
 def test_words_far_into_a_file_are_read() -> None:
@@ -422,7 +426,7 @@ def test_a_rejected_parquet_row_keeps_its_number_and_values() -> None:
         ),
         (3, "no_passengers", '{"pickup_datetime": "2019-01-05 10:02:00", "passenger_count": 0}'),
     ]
-    assert outcome.staged.unknown_columns == ("other",)
+    assert outcome.staged.lineage.unknown_columns == ("other",)
 
 
 def test_a_rejected_row_may_hold_what_python_cannot() -> None:
@@ -464,7 +468,7 @@ def test_names_with_a_dot_are_other_columns() -> None:
     outcome = stage_parquet(columns, YELLOW)
     assert outcome.values("pickup_datetime") == _pickups().to_pylist()
     assert outcome.values("fare_amount") == [1.0, 2.0, 3.0]
-    assert outcome.staged.unknown_columns == ("pickup_datetime.1",)
+    assert outcome.staged.lineage.unknown_columns == ("pickup_datetime.1",)
 
 
 def test_names_that_are_not_text_are_refused(tmp_path: Path) -> None:
@@ -524,4 +528,4 @@ def test_damaged_parquet_is_rows_or_a_known_error(place: int, value: int, keep: 
             outcome = stage_file(path, FHV)
         except NycTaxiError:
             return
-    assert outcome.staged.rows_read == outcome.table.num_rows + len(outcome.rejects)
+    assert outcome.staged.lineage.rows_read == outcome.table.num_rows + len(outcome.rejects)

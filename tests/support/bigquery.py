@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from nyctaxi_etl.lakes.parquet import staged_parquet
 from nyctaxi_etl.schema.datasets import DATASETS
-from nyctaxi_etl.staging.files import batches, schema_of
 from support.postgres import HOST, free_port
 from support.venvs import environment
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from nyctaxi_etl.core.partition import Staged
+    from nyctaxi_etl.staging.files import StagedFile
 
 START_SECONDS = 60
 STOP_SECONDS = 20
@@ -83,15 +82,15 @@ class Bucket:
     root: Path
     name: str
 
-    def put(self, staged: Staged) -> str:
+    def put(self, staged: StagedFile) -> str:
         """Put a staged month into the bucket as the lake does, if it isn't there, and return where."""
         key = f"trips/{staged.partition.color}/{staged.path.stem}.parquet"
         path = self.root / self.name / key
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            if staged.dataset_version == DATASETS[staged.partition.color].version:
+            if staged.lineage.dataset_version == DATASETS[staged.partition.color].version:
                 staged_parquet(staged, path, {})
             else:  # a test's own dataset
-                table = pa.Table.from_batches(batches(staged), schema=schema_of(staged))
+                table = pa.Table.from_batches(staged.batches(), schema=staged.schema)
                 pq.write_table(table, path, compression="zstd")
         return f"gs://{self.name}/{key}"

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from nyctaxi_etl.core.progress import Event, listening
-from nyctaxi_etl.pipelines.ingest import Job, direct_steps, ingest_month
+from nyctaxi_etl.pipelines.ingest import ingest_steps
+from nyctaxi_etl.pipelines.job import Job, Plan
+from nyctaxi_etl.pipelines.month import run_month
 from nyctaxi_etl.sources.registry import resolve
 from nyctaxi_etl.warehouses.opening import open_warehouse
 
@@ -33,7 +35,9 @@ def job_of(folder: Path, address: str, data_dir: Path, run_id: str = "run") -> J
 
 def ingest(job: Job, partition: Partition) -> PartitionResult:
     """Load a month in this process, the ledger unasked."""
-    return ingest_month(job, partition, direct_steps(_opened), None)
+    with _opened(job) as warehouse:
+        plan = Plan(job, ingest_steps(_opened), warehouse.capabilities)
+    return run_month(plan, partition)
 
 
 @dataclass

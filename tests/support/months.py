@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from nyctaxi_etl.core.partition import Color, Month, Partition, RawFile, Staged
+from nyctaxi_etl.core.lineage import Lineage
+from nyctaxi_etl.core.partition import Color, Month, Partition, RawFile
 from nyctaxi_etl.schema.columns import Column, Dataset
-from nyctaxi_etl.staging.files import arrow_schema, writing
+from nyctaxi_etl.staging.files import StagedFile, arrow_schema, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -54,7 +56,7 @@ def stage_rows(  # noqa: PLR0913 - each names one thing that a staged month says
     batch_rows: int = 2,
     rejected: int = 0,
     lost: int = 0,
-) -> Staged:
+) -> StagedFile:
     """Stage ``rows`` (values in the order of the columns) as a month of ``dataset`` in ``folder``.
 
     ``rejected`` rows are said to have been set aside; ``lost`` more are said to be in the file than are.
@@ -67,16 +69,15 @@ def stage_rows(  # noqa: PLR0913 - each names one thing that a staged month says
             values = zip(*rows[start : start + batch_rows], strict=True)
             arrays = [pa.array(column, field.type) for column, field in zip(values, schema, strict=True)]
             write(pa.record_batch(arrays, schema=schema))
-    return Staged(
-        raw=_raw(Partition(dataset.color, Month.parse(month)), path),
-        path=path,
-        dataset_version=dataset.version,
-        rules=dataset.rules_id,
+    partition = Partition(dataset.color, Month.parse(month))
+    lineage = replace(
+        Lineage.of(_raw(partition, path), dataset.version, dataset.rules_id),
         rows_read=kept + rejected,
         rows_rejected=rejected,
         rows_loaded=kept,
         unknown_columns=("left", "right"),
     )
+    return StagedFile(partition, lineage, path)
 
 
 def publish(folder: Path, month: str, rows: int, base: str) -> Partition:

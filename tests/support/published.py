@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nyctaxi_etl.core.partition import Month, Partition, RawFile, Staged
+from nyctaxi_etl.core.partition import Month, Partition, RawFile
 from nyctaxi_etl.readers.layout import Reject
-from nyctaxi_etl.staging.files import arrow_schema, batches, schema_of
+from nyctaxi_etl.staging.files import StagedFile, arrow_schema
 from nyctaxi_etl.transform.stream import Limits, stage
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ JANUARY = Month(2019, 1)
 class Outcome:
     """A staged month, its rows and its rejects."""
 
-    staged: Staged
+    staged: StagedFile
     table: pa.Table
     rejects: list[Reject]
 
@@ -52,7 +52,7 @@ def stage_file(
         staged = stage(
             raw_file(path, Partition(dataset.color, month)), dataset, Path(name), Limits(max_unparsable, max_outside)
         )
-        table = _complete(pa.Table.from_batches(batches(staged), schema=schema_of(staged)), dataset)
+        table = _complete(pa.Table.from_batches(staged.batches(), schema=staged.schema), dataset)
         return Outcome(staged, table, rejects_in(staged.rejects))
 
 

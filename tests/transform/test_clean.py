@@ -184,21 +184,21 @@ def test_wrong_clocks_are_loaded_and_flagged() -> None:
     times = ["3019-02-02 00:00:00", "2009-01-01 00:00:00", "2019-02-01 00:00:00", "2018-12-31 23:59:59", TIME]
     outcome = stage_csv("pickup_datetime,dropoff_datetime\n" + "".join(f"{t},{TIME}\n" for t in times), FHV)
     assert [str(value) for value in outcome.values("pickup_datetime")] == times
-    assert outcome.staged.flags == {"pickup_outside_month": 4, "dropoff_before_pickup": 2}
-    assert outcome.staged.rows_rejected == 0
+    assert outcome.staged.lineage.flags == {"pickup_outside_month": 4, "dropoff_before_pickup": 2}
+    assert outcome.staged.lineage.rows_rejected == 0
 
 
 def test_flags_count_the_rows_that_are_kept() -> None:
     """A row that is set aside is not counted by a flag, nor is its unknown code."""
     header = "VendorID,pickup_datetime,passenger_count,fare_amount,trip_distance"
     outcome = stage_csv(f"{header}\nwho,{TIME},0,-1,0\nwho,{TIME},1,-1,0\nwho,{TIME},x,-1,0\n", YELLOW)
-    assert outcome.staged.flags == {"negative_fare": 1, "zero_distance": 1, "unknown_vendor_id": 1}
+    assert outcome.staged.lineage.flags == {"negative_fare": 1, "zero_distance": 1, "unknown_vendor_id": 1}
 
 
 def test_without_rules_every_row_that_parses_is_loaded() -> None:
     """A dataset without rules, as ELT loads it, drops and flags nothing."""
     outcome = _csv(replace(YELLOW, rules=()), "passenger_count", "0", "1")
-    assert (outcome.values("passenger_count"), outcome.staged.flags) == ([0, 1], {})
+    assert (outcome.values("passenger_count"), outcome.staged.lineage.flags) == ([0, 1], {})
 
 
 # Codes, flags and text
@@ -224,7 +224,7 @@ def test_codes_of_every_era_are_mapped(dataset: Dataset, name: str, published: s
     column = next(column for column in dataset.columns if key(name) in column.keys)
     assert outcome.values(column.name) == loaded
     assert _parquet(dataset, name, pa.array(values)).values(column.name) == loaded
-    assert not [flag for flag in outcome.staged.flags if flag.startswith("unknown")]
+    assert not [flag for flag in outcome.staged.lineage.flags if flag.startswith("unknown")]
 
 
 @pytest.mark.parametrize(
@@ -239,15 +239,15 @@ def test_unknown_codes_are_null_and_counted(name: str, unknown: list[str]) -> No
     """A code that no map knows loses no trip."""
     outcome = _csv(YELLOW, name, *unknown, "1")
     assert outcome.values(name)[:-1] == [None] * len(unknown)
-    assert outcome.staged.flags == {f"unknown_{name}": len(unknown)}
-    assert outcome.staged.rows_rejected == 0
+    assert outcome.staged.lineage.flags == {f"unknown_{name}": len(unknown)}
+    assert outcome.staged.lineage.rows_rejected == 0
 
 
 def test_unknown_codes_in_numbers_are_null_and_counted() -> None:
     """Parquet's own numbers can be no codes either."""
     outcome = _parquet(YELLOW, "VendorID", pa.array([1.0, 1.5, float("inf"), float("nan"), None, -32768.0, 1e300]))
     assert outcome.values("vendor_id") == [1, None, None, None, None, -32768, None]
-    assert outcome.staged.flags == {"unknown_vendor_id": 3}
+    assert outcome.staged.lineage.flags == {"unknown_vendor_id": 3}
 
 
 def test_not_available_is_text_where_it_means_something(tmp_path: Path) -> None:
@@ -381,7 +381,7 @@ def test_numbers_out_of_range_are_rejected_whatever_their_type(values: pa.Array,
     """A number that a column can't hold never wraps around to another: its row is set aside."""
     outcome = _parquet(YELLOW, "passenger_count", values)
     assert [reject.line for reject in outcome.rejects] == bad
-    assert outcome.staged.rows_loaded == len(values) - len(bad)
+    assert outcome.staged.lineage.rows_loaded == len(values) - len(bad)
 
 
 def test_seconds_have_their_own_range() -> None:
@@ -537,7 +537,7 @@ def test_too_many_unparsable_rows_refuse_the_file() -> None:
 def test_a_few_unparsable_rows_do_not() -> None:
     """One row of twenty is within the allowed share; rows dropped by a rule don't count."""
     outcome = _csv(YELLOW, "passenger_count", "x", *["1"] * 10, *["0"] * 9, max_unparsable=0.05)
-    assert (outcome.staged.rows_loaded, outcome.staged.rows_rejected) == (10, 10)
+    assert (outcome.staged.lineage.rows_loaded, outcome.staged.lineage.rows_rejected) == (10, 10)
 
 
 def test_a_broken_line_before_a_bad_value_is_the_first_fault() -> None:
@@ -551,7 +551,7 @@ def test_a_broken_line_before_a_bad_value_is_the_first_fault() -> None:
 def test_a_month_of_december_ends_with_the_year() -> None:
     """The month after December is January."""
     outcome = stage_csv("pickup_datetime,SR_Flag\n2018-12-31 23:59:59,\n2019-01-01 00:00:00,\n", FHV, Month(2018, 12))
-    assert outcome.staged.flags == {"pickup_outside_month": 1}
+    assert outcome.staged.lineage.flags == {"pickup_outside_month": 1}
 
 
 def test_money_is_summed_to_the_cent() -> None:

@@ -66,7 +66,9 @@ def lines(header: str, times: Sequence[str]) -> str:
 
 def stage(header: str, color: Color, times: Sequence[str] = (AUGUST,), **options: Any) -> int:
     """Stage a file of August 2019 and return how many rows it has."""
-    return stage_csv(lines(header, times), DATASETS[color], MONTH, **{"max_outside": 0.5, **options}).staged.rows_read
+    return stage_csv(
+        lines(header, times), DATASETS[color], MONTH, **{"max_outside": 0.5, **options}
+    ).staged.lineage.rows_read
 
 
 # -- the colour --------------------------------------------------------------------------------------------------------
@@ -138,7 +140,7 @@ def test_every_generated_layout_is_taken(partition: Partition, ending: str, tmp_
     path = tmp_path / f"{partition.stem}{ending}"
     write_month(partition, path, 400)
     dataset = DATASETS[partition.color]
-    assert stage_file(path, dataset, partition.month, max_outside=0.5).staged.rows_read == 400
+    assert stage_file(path, dataset, partition.month, max_outside=0.5).staged.lineage.rows_read == 400
 
 
 def real() -> Iterator[Path]:
@@ -153,7 +155,7 @@ def real() -> Iterator[Path]:
 def test_every_real_file_is_what_its_name_says(path: Path) -> None:
     """None is refused under its name; each is, a year earlier, and under another colour's name."""
     color, month = Color(path.name.partition("_")[0]), Month.parse(path.name.split("_")[2][:7])
-    assert stage_file(path, DATASETS[color], month, max_outside=0.5).staged.rows_read
+    assert stage_file(path, DATASETS[color], month, max_outside=0.5).staged.lineage.rows_read
     with pytest.raises(WrongFile, match=str(month)):
         stage_file(path, DATASETS[color], Month(month.year - 1, month.number), max_outside=0.5)
     for other in set(Color) - {color}:

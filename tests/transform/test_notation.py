@@ -78,9 +78,9 @@ def bigquery(text: str, mark: str) -> str:
 def test_a_copy_loads_as_the_tlcs_file_does(copy: str) -> None:
     """Every value of a copy is that of the TLC's file; nothing is rejected, and no column is unknown."""
     wanted, found = (stage_csv(text, YELLOW, max_unparsable=0.0, max_outside=0.0) for text in (TLC, copy))
-    assert wanted.staged.rows_loaded == 2
+    assert wanted.staged.lineage.rows_loaded == 2
     assert found.table.equals(wanted.table)
-    assert (found.rejects, found.staged.unknown_columns) == ([], ())
+    assert (found.rejects, found.staged.lineage.unknown_columns) == ([], ())
 
 
 GREEN_OPEN_DATA = (
@@ -124,7 +124,7 @@ def test_the_other_colours(dataset: Dataset, copy: str, unknown: str) -> None:
     assert [str(value) for value in outcome.values("pickup_datetime")] == ["2019-01-05 21:00:00"]
     assert [str(value) for value in outcome.values("dropoff_datetime")] == ["2019-01-05 21:10:00"]
     assert outcome.values("pickup_location_id") == [41]
-    assert ",".join(outcome.staged.unknown_columns) == unknown
+    assert ",".join(outcome.staged.lineage.unknown_columns) == unknown
 
 
 AMBIGUOUS = ["01/02/2019 13:00:00", "01/02/2019 01:00:00", "01/02/2019", "01-02-2019 01:00:00 AM", "1/2/19 01:00:00 AM"]
@@ -140,7 +140,7 @@ def test_a_day_and_a_month_are_never_guessed(text: str) -> None:
     """What may be read in two ways, or in none, sets its row aside; a file of it is refused."""
     outcome = stage_csv(f"pickup_datetime\n2019-01-05 10:00:00\n{text}\n", FHV)
     assert [reject.raw for reject in outcome.rejects] == [text]
-    assert outcome.staged.rows_loaded == 1
+    assert outcome.staged.lineage.rows_loaded == 1
     with pytest.raises(SchemaDrift):
         stage_csv("\n".join(["pickup_datetime", *[text] * 20]), FHV, max_unparsable=0.05)
 

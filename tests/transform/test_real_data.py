@@ -85,11 +85,15 @@ def test_every_row_is_loaded_or_kept_aside(name: str) -> None:
     """All rows but those without passengers are loaded, the others are in the rejects with line, reason and text."""
     outcome, fact = _outcome(name, ruled=True), EXPECTED[name]
     staged, zero = outcome.staged, fact["zero_passengers"]
-    assert (staged.rows_read, staged.rows_rejected, staged.rows_loaded) == (fact["rows"], zero, fact["rows"] - zero)
-    assert outcome.table.num_rows == staged.rows_loaded
+    assert (staged.lineage.rows_read, staged.lineage.rows_rejected, staged.lineage.rows_loaded) == (
+        fact["rows"],
+        zero,
+        fact["rows"] - zero,
+    )
+    assert outcome.table.num_rows == staged.lineage.rows_loaded
     assert {reject.reason for reject in outcome.rejects} == ({"no_passengers"} if zero else set())
     assert len({reject.line for reject in outcome.rejects}) == zero
-    assert staged.unknown_columns == ()
+    assert staged.lineage.unknown_columns == ()
 
 
 @pytest.mark.parametrize("name", [name for name in EXPECTED if ".csv" in name and EXPECTED[name]["zero_passengers"]])
@@ -262,8 +266,8 @@ def _conformed(path: Path) -> pa.Table:
     """Stage a file under no rules, and return its rows; every one must parse, and every column be known."""
     dataset, month = _of(path)
     outcome = stage_file(path, replace(dataset, rules=()), month, max_unparsable=0.0)
-    assert outcome.staged.unknown_columns == ()
-    assert outcome.staged.flags == {}
+    assert outcome.staged.lineage.unknown_columns == ()
+    assert outcome.staged.lineage.flags == {}
     return outcome.table
 
 

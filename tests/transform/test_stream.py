@@ -12,25 +12,25 @@ import pytest
 from nyctaxi_etl.core.errors import SchemaDrift
 from nyctaxi_etl.core.partition import Partition
 from nyctaxi_etl.core.progress import Event, listening
+from nyctaxi_etl.pipelines.workspace import keep_rejects, own_folder
 from nyctaxi_etl.readers import csv_blocks
 from nyctaxi_etl.schema.datasets import FHV, YELLOW
 from nyctaxi_etl.staging import rejects
-from nyctaxi_etl.staging.files import batches
 from nyctaxi_etl.transform import stream as staging
-from nyctaxi_etl.transform.stream import Limits, keep_rejects, stage, workplace
+from nyctaxi_etl.transform.stream import Limits, stage
 from support.command import python
 from support.published import JANUARY, csv_file, raw_file, rejects_in
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nyctaxi_etl.core.partition import Staged
+    from nyctaxi_etl.staging.files import StagedFile
 
 TIME = "2019-01-05 10:00:00"
 TRIPS = Partition(YELLOW.color, JANUARY)
 
 
-def _stage(folder: Path, counts: list[str], max_unparsable: float = 1.0) -> Staged:
+def _stage(folder: Path, counts: list[str], max_unparsable: float = 1.0) -> StagedFile:
     """Stage rows of these passenger counts; each has its line as its distance."""
     rows = "".join(f"{TIME},{count},{line}\n" for line, count in enumerate(counts, start=2))
     path = csv_file(folder, f"pickup_datetime,passenger_count,trip_distance\n{rows}", YELLOW)
@@ -48,11 +48,11 @@ def test_rows_and_rejects_are_in_the_order_of_the_file(tmp_path: Path) -> None:
     """Blocks are cleaned side by side, and come out one after the other."""
     counts = [("1", "0", "x", "1", "2")[line % 5] for line in range(1_000)]
     staged = _stage(tmp_path, counts)
-    lines = [int(line) for batch in batches(staged) for line in batch.column("trip_distance").to_pylist()]
+    lines = [int(line) for batch in staged.batches() for line in batch.column("trip_distance").to_pylist()]
     rejects = [reject.line for reject in rejects_in(staged.rejects)]
     assert lines == [line for line, count in enumerate(counts, start=2) if count in "12"]
     assert rejects == [line for line, count in enumerate(counts, start=2) if count in "0x"]
-    assert (staged.rows_read, staged.rows_loaded, staged.rows_rejected) == (1_000, 600, 400)
+    assert (staged.lineage.rows_read, staged.lineage.rows_loaded, staged.lineage.rows_rejected) == (1_000, 600, 400)
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -98,13 +98,13 @@ def test_a_stop_between_two_blocks_leaves_no_thread(tmp_path: Path) -> None:
 
     with listening(stop), pytest.raises(KeyboardInterrupt):
         _stage(tmp_path, ["1"] * 1_000)
-    assert _stage(tmp_path, ["1"] * 10).rows_loaded == 10
+    assert _stage(tmp_path, ["1"] * 10).lineage.rows_loaded == 10
 
 
 def test_a_month_says_what_shaped_it(tmp_path: Path) -> None:
     """The staged month carries the version of its declaration and its rules."""
     staged = _stage(tmp_path, ["1"])
-    assert (staged.dataset_version, staged.rules) == (YELLOW.version, YELLOW.rules_id)
+    assert (staged.lineage.dataset_version, staged.lineage.rules) == (YELLOW.version, YELLOW.rules_id)
     assert (staged.rejects, staged.partition) == (None, TRIPS)
 
 
@@ -129,7 +129,7 @@ def test_a_workplace_is_gone_afterwards(tmp_path: Path) -> None:
     """Each month works in a folder of its own, which is removed with all in it, whatever happened."""
 
     def work() -> Never:
-        with workplace(tmp_path / "staging") as one, workplace(tmp_path / "staging") as other:
+        with own_folder(tmp_path / "staging") as one, own_folder(tmp_path / "staging") as other:
             assert one != other
             (one / "rows.arrow").touch()
             raise RuntimeError
@@ -141,12 +141,12 @@ def test_a_workplace_is_gone_afterwards(tmp_path: Path) -> None:
 
 def test_workplaces_of_killed_processes_are_swept(tmp_path: Path) -> None:
     """What a killed process has left is gone when the next month begins; what is at work is not."""
-    code = "import os, sys; from pathlib import Path; from nyctaxi_etl.transform.stream import workplace"
-    killed = f"{code}\nwith workplace(Path(sys.argv[1])) as f: (f / 'rows.arrow').touch(); os.kill(os.getpid(), 9)"
-    with workplace(tmp_path) as at_work:
+    code = "import os, sys; from pathlib import Path; from nyctaxi_etl.pipelines.workspace import own_folder"
+    killed = f"{code}\nwith own_folder(Path(sys.argv[1])) as f: (f / 'rows.arrow').touch(); os.kill(os.getpid(), 9)"
+    with own_folder(tmp_path) as at_work:
         subprocess.run([sys.executable, "-c", killed, tmp_path], check=False)
         assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 2
-        with workplace(tmp_path) as folder:
+        with own_folder(tmp_path) as folder:
             assert {path for path in tmp_path.iterdir() if path.is_dir()} == {at_work, folder}
 
 
@@ -164,7 +164,7 @@ from nyctaxi_etl.transform.stream import Limits, stage
 from support.published import raw_file
 path = Path({str(path)!r})
 staged = stage(raw_file(path, Partition(YELLOW.color, Month(2019, 1))), YELLOW, path.parent, Limits(1.0))
-print(staged.rows_rejected, "pandas" in sys.modules)
+print(staged.lineage.rows_rejected, "pandas" in sys.modules)
 """
     assert python(code) == "6 False"
 

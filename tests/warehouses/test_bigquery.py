@@ -49,7 +49,7 @@ from nyctaxi_etl.warehouses.bigquery.errors import error_of
 from nyctaxi_etl.warehouses.bigquery.jobs import Jobs, fields
 from nyctaxi_etl.warehouses.bigquery.locations import datasets_near, is_near
 from nyctaxi_etl.warehouses.bigquery.sql import counted, literal
-from nyctaxi_etl.warehouses.bigquery.warehouse import BigQuery, uri_of_staged
+from nyctaxi_etl.warehouses.bigquery.warehouse import BigQuery
 from nyctaxi_etl.warehouses.ledger import LEDGER, LEDGER_TABLE, LedgerRow
 from support.bigquery import Bucket, emulator
 from support.bigquery_proxy import HOST, PROJECT, Answer, Call, Fault, Proxy, failed, proxied, refusal, running
@@ -59,8 +59,8 @@ from support.rules import PLAIN, RULED, UNSURE, in_words, ruled_by
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from nyctaxi_etl.core.partition import Staged
     from nyctaxi_etl.schema.columns import Dataset, Predicate
+    from nyctaxi_etl.staging.files import StagedFile
 
 REAL = os.environ.get("NYCTAXI_REAL_DATA")
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
@@ -85,13 +85,14 @@ class Place:
 
     def open(self, **options: Any) -> BigQuery:
         """Return the warehouse."""
-        return BigQuery(self.client(), self.dataset, uri_of=self.bucket.put, retry_seconds=10, **options)
+        return BigQuery(self.client(), self.dataset, retry_seconds=10, **options)
 
-    def put(self, staged: Staged, dataset: Dataset = TRIPS, table: str = "trips", **options: Any) -> int:
+    def put(self, staged: StagedFile, dataset: Dataset = TRIPS, table: str = "trips", **options: Any) -> int:
         """Replace the staged month in ``table``."""
         named = {name: options.pop(name) for name in ("raw_table", "run_id") if name in options}
         with self.open(**options) as warehouse:
-            return warehouse.replace(table, dataset, staged, **{"run_id": "run"} | named)
+            stage = replace(staged, uri=self.bucket.put(staged))
+            return warehouse.replace(table, dataset, stage, **{"run_id": "run"} | named)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Return a query's rows."""
@@ -224,29 +225,29 @@ def test_the_ledger_row_tells_all(place: Place, tmp_path: Path) -> None:
         table_name="trips",
         color="green",
         file_month=JANUARY,
-        source="folder",
-        source_url=staged.raw.url,
-        source_etag='"an-etag"',
-        source_last_modified="Sat, 01 May 2021 00:00:00 GMT",
-        source_bytes=staged.raw.bytes,
-        source_sha256=staged.raw.sha256,
-        dataset_version=TRIPS.version,
-        rules=TRIPS.rules_id,
-        rows_read=5,
-        rows_rejected=2,
-        rows_loaded=3,
-        unknown_columns="left,right",
+        lineage=replace(
+            staged.lineage,
+            source="folder",
+            source_etag='"an-etag"',
+            source_last_modified="Sat, 01 May 2021 00:00:00 GMT",
+            dataset_version=TRIPS.version,
+            rules=TRIPS.rules_id,
+            rows_read=5,
+            rows_rejected=2,
+            rows_loaded=3,
+            unknown_columns=("left", "right"),
+        ),
         loaded_at=row.loaded_at,
         run_id="a \\ \"run\" of 'mine'",
     )
-    assert row.holds(staged.raw, TRIPS)
+    assert row.lineage.fingerprint == (staged.lineage.source_sha256, TRIPS.version, TRIPS.rules_id)
 
 
 @pytest.mark.usefixtures("old")
 def test_the_ledger_tells_what_a_month_replaced(place: Place, tmp_path: Path) -> None:
     """Its source and its rows, of each table."""
     staged = stage_rows(tmp_path, "2021-01", trips([8, 9]))
-    place.put(replace(staged, raw=replace(staged.raw, source="tlc")), run_id="new")
+    place.put(replace(staged, lineage=replace(staged.lineage, source="tlc")), run_id="new")
     assert [(row.replaced_source, row.replaced_rows) for row in place.ledger()] == [("folder", 3), ("", 0)]
     place.put(staged, raw_table="trips_raw", run_id="newest")
     assert [(row.replaced_source, row.replaced_rows) for row in place.ledger()] == [("tlc", 2), ("", 0)]
@@ -256,8 +257,9 @@ def test_the_ledger_tells_what_a_month_replaced(place: Place, tmp_path: Path) ->
 def test_the_ledger_tells_what_was_flagged(place: Place, tmp_path: Path) -> None:
     """Rows that a rule marks but keeps are told by rule, whatever the rule's name."""
     flags = {'it\'s \\ "odd"': 2, "zero_distance": 1}
-    place.put(replace(stage_rows(tmp_path, "2021-01", trips([1, 2])), flags=flags))
-    assert [row.flagged() for row in place.ledger()] == [flags]
+    staged = stage_rows(tmp_path, "2021-01", trips([1, 2]))
+    place.put(replace(staged, lineage=replace(staged.lineage, flags=flags)))
+    assert [row.lineage.flags for row in place.ledger()] == [flags]
 
 
 @pytest.mark.usefixtures("old")
@@ -285,7 +287,7 @@ def test_twice_is_once(place: Place, tmp_path: Path) -> None:
     for _ in range(2):
         assert place.put(stage_rows(tmp_path, "2021-01", trips([7, 8]))) == 2
     assert place.rows() == monthly(FEBRUARY, [4, 5]) + monthly(JANUARY, [7, 8])
-    kept = [(row.file_month, row.rows_loaded, row.run_id) for row in place.ledger()]
+    kept = [(row.file_month, row.lineage.rows_loaded, row.run_id) for row in place.ledger()]
     assert kept == [(JANUARY, 2, "run"), (FEBRUARY, 2, "old")]
 
 
@@ -294,7 +296,7 @@ def test_a_month_may_have_no_rows_left(place: Place, tmp_path: Path) -> None:
     """A month of which every row was rejected is loaded: empty."""
     assert place.put(stage_rows(tmp_path, "2021-01", [], rejected=4)) == 0
     assert place.rows() == monthly(FEBRUARY, [4, 5])
-    assert [(row.rows_read, row.rows_loaded) for row in place.ledger()] == [(4, 0), (2, 2)]
+    assert [(row.lineage.rows_read, row.lineage.rows_loaded) for row in place.ledger()] == [(4, 0), (2, 2)]
     assert place.proxy.started("load") == []
 
 
@@ -363,7 +365,7 @@ def test_a_month_is_one_load_job_and_one_transaction(place: Place, tmp_path: Pat
     trips_statements = [one for one in statements if f".`{place.dataset}`.`trips`" in one]
     assert len(trips_statements) == 3
     assert all("DATE '2021-01-01'" in one for one in trips_statements)
-    assert f'"{staged.raw.sha256}"' in script.sql
+    assert f'"{staged.lineage.source_sha256}"' in script.sql
 
 
 def test_every_job_runs_where_the_dataset_is(place: Place, numbers: Iterator[int], tmp_path: Path) -> None:
@@ -591,9 +593,10 @@ def test_a_broken_off_wait_cancels_the_transaction(
 
 def test_a_month_that_the_lake_does_not_have_is_missing(place: Place, tmp_path: Path) -> None:
     """The object's name is told, and what to do."""
-    with BigQuery(place.client(), place.dataset, uri_of=lambda _: "gs://lake/none.parquet#17") as warehouse:
+    staged = replace(stage_rows(tmp_path, "2021-01", trips([1])), uri="gs://lake/none.parquet#17")
+    with BigQuery(place.client(), place.dataset) as warehouse:
         with pytest.raises(NotPublished, match=r"gs://lake/none\.parquet") as caught:
-            warehouse.replace("trips", TRIPS, stage_rows(tmp_path, "2021-01", trips([1])), "run")
+            warehouse.replace("trips", TRIPS, staged, "run")
         assert "nyctaxi upload" in caught.value.hint
     assert place.tables() == {"trips", LEDGER_TABLE}
 
@@ -601,7 +604,7 @@ def test_a_month_that_the_lake_does_not_have_is_missing(place: Place, tmp_path: 
 def test_a_month_that_is_not_at_gs_is_refused(place: Place, tmp_path: Path) -> None:
     """Before BigQuery is asked for anything."""
     staged = stage_rows(tmp_path, "2021-01", trips([1]))
-    assert uri_of_staged(staged) == ""
+    assert staged.uri == ""
     with BigQuery(place.client(), place.dataset) as warehouse, pytest.raises(UsageError, match="gs://"):
         warehouse.replace("trips", TRIPS, staged, "run")
     assert place.proxy.calls == []
@@ -611,11 +614,12 @@ def test_an_object_that_is_no_parquet_is_told(place: Place, tmp_path: Path) -> N
     """In BigQuery's words."""
     (place.bucket.root / "lake").mkdir(exist_ok=True)
     (place.bucket.root / "lake" / "page.parquet").write_text("<html>")
+    staged = replace(stage_rows(tmp_path, "2021-01", trips([1])), uri="gs://lake/page.parquet")
     with (
-        BigQuery(place.client(), place.dataset, uri_of=lambda _: "gs://lake/page.parquet") as warehouse,
+        BigQuery(place.client(), place.dataset) as warehouse,
         pytest.raises(WarehouseError, match="refused: Error while reading data"),
     ):
-        warehouse.replace("trips", TRIPS, stage_rows(tmp_path, "2021-01", trips([1])), "run")
+        warehouse.replace("trips", TRIPS, staged, "run")
 
 
 # As Google wrote them: github.com/GoogleCloudPlatform/data-science-on-gcp/issues/170 (a load job),
@@ -805,13 +809,13 @@ def test_other_content_has_another_job(place: Place, tmp_path: Path) -> None:
     staged = stage_rows(tmp_path, "2021-01", trips([1]))
     uri = place.bucket.put(staged)
     others = [
-        replace(staged, raw=replace(staged.raw, sha256="0" * 64)),
-        replace(staged, dataset_version="new"),
-        replace(staged, rules="new"),
+        replace(staged, lineage=replace(staged.lineage, source_sha256="0" * 64)),
+        replace(staged, lineage=replace(staged.lineage, dataset_version="new")),
+        replace(staged, lineage=replace(staged.lineage, rules="new")),
     ]
     for generation, month in [("", staged), ("#1", staged), ("#2", staged), *(("", other) for other in others)]:
-        with BigQuery(place.client(), place.dataset, uri_of=lambda _, end=generation: uri + end) as warehouse:  # type: ignore[misc]
-            warehouse.replace("trips", TRIPS, month, "run")
+        with BigQuery(place.client(), place.dataset) as warehouse:
+            warehouse.replace("trips", TRIPS, replace(month, uri=uri + generation), "run")
     loads = place.proxy.started("load")
     assert len({call.job_id for call in loads}) == 6
     assert {tuple(call.body["configuration"]["load"]["sourceUris"]) for call in loads} == {(uri,)}
@@ -971,7 +975,7 @@ def test_threads_load_months_side_by_side(place: Place, tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(place.put, months)) == [50] * 6
     assert [row[0] for row in place.rows()] == list(range(50, 350))
-    assert [row.rows_loaded for row in place.ledger()] == [50] * 6
+    assert [row.lineage.rows_loaded for row in place.ledger()] == [50] * 6
     assert place.proxy.scripts_at_once == 1
     assert place.tables() == {"trips", LEDGER_TABLE}
 
@@ -1149,7 +1153,7 @@ def test_elt_keeps_all_and_cleans_within(place: Place, tmp_path: Path) -> None:
     assert place.rows("trips_raw", RULED) == [(*row, JANUARY) for row in ruled(range(9))]
     assert place.rows("trips", RULED) == [(*row, JANUARY) for row in ruled(range(9)) if row[-1] != 0]
     counts = [
-        (row.table_name, row.rows_read, row.rows_rejected, row.rows_loaded)
+        (row.table_name, row.lineage.rows_read, row.lineage.rows_rejected, row.lineage.rows_loaded)
         for row in (*place.ledger("trips_raw"), *place.ledger("trips"))
     ]
     assert counts == [("trips_raw", 11, 2, 9), ("trips", 11, 5, 6)]
@@ -1227,19 +1231,22 @@ def test_elt_ends_as_etl_does(place: Place, folder: str, partition: str, tmp_pat
     etl = stage(raw, dataset, tmp_path / "etl")
     elt = stage(raw, replace(dataset, rules=()), tmp_path / "elt")
     rows = place.put(_named(etl), dataset, "etl")
-    assert place.put(_named(elt), dataset, "elt", raw_table="elt_raw") == rows == etl.rows_loaded
+    assert place.put(_named(elt), dataset, "elt", raw_table="elt_raw") == rows == etl.lineage.rows_loaded
     names = ", ".join(column.name for column in table_columns(dataset))
     one, two = (f"SELECT {names}, COUNT(*) AS n FROM {table} GROUP BY {names}" for table in ("etl", "elt"))
     for difference in (f"({one}) EXCEPT DISTINCT ({two})", f"({two}) EXCEPT DISTINCT ({one})"):
         assert place.query(f"SELECT COUNT(*) FROM ({difference}) AS d") == [(0,)]
-    assert place.query("SELECT COUNT(*) FROM elt_raw") == [(elt.rows_loaded,)]
+    assert place.query("SELECT COUNT(*) FROM elt_raw") == [(elt.lineage.rows_loaded,)]
     (of_etl,), (of_elt,) = place.ledger("etl"), place.ledger("elt")
-    assert (of_etl.rows_read, of_etl.rows_rejected) == (of_elt.rows_read, of_elt.rows_rejected)
+    assert (of_etl.lineage.rows_read, of_etl.lineage.rows_rejected) == (
+        of_elt.lineage.rows_read,
+        of_elt.lineage.rows_rejected,
+    )
     if found.color is GREEN.color:
-        assert elt.rows_loaded > etl.rows_loaded
+        assert elt.lineage.rows_loaded > etl.lineage.rows_loaded
 
 
-def _named(staged: Staged) -> Staged:
+def _named(staged: StagedFile) -> StagedFile:
     """Give the month's file a name of its own, as the folders of the lake do."""
     path = staged.path.with_stem(f"{staged.path.parent.parent.name}-{staged.path.parent.name}-{staged.path.stem}")
     return replace(staged, path=staged.path.rename(path))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from nyctaxi_etl.core.partition import Partition
     from nyctaxi_etl.core.report import PartitionResult
-    from nyctaxi_etl.pipelines.ingest import Job
+    from nyctaxi_etl.pipelines.job import Job
     from support.places import Place
     from support.postgres import PostgresServer
 
@@ -50,7 +50,7 @@ class Stage:
         (_, base, rows), february = self.place.query(sql)
         assert february == (2, *OTHER)
         with self.place.open() as warehouse:
-            ledger = [(row.run_id, row.rows_loaded) for row in warehouse.loaded(TABLE)]
+            ledger = [(row.run_id, row.lineage.rows_loaded) for row in warehouse.loaded(TABLE)]
         assert ledger == [(base, rows), OTHER]
         return base, rows
 

@@ -59,16 +59,15 @@ def _root(
 
 def _zones(given: options.Given) -> None:
     with error_boundary(ZONES.name, given) as settings:
-        from nyctaxi_etl.orchestration import connections as places
-        from nyctaxi_etl.orchestration import jobs as commands
+        from nyctaxi_etl.orchestration import connections, jobs
         from nyctaxi_etl.orchestration import zones as lookup
-        from nyctaxi_etl.pipelines import ingest as pipeline
+        from nyctaxi_etl.pipelines.workspace import check_data_dir
 
-        job = replace(commands.job_of("upload", settings, run_id=""), to=settings.to)
-        commands.check(job)
+        job = replace(jobs.job_of("upload", settings, run_id=""), to=settings.to)
+        jobs.check(job)
         if not settings.dry_run:
-            pipeline.prepare(job)
-        by_block = places.needs_prefect(job) and not settings.dry_run
+            check_data_dir(job)
+        by_block = connections.needs_prefect(job) and not settings.dry_run
         if by_block:
             console.say(waiting())
         with prefect_ready(settings) if by_block else nullcontext():
@@ -81,15 +80,14 @@ def _zones(given: options.Given) -> None:
 
 def _blocks_init(given: options.Given) -> None:
     with error_boundary(BLOCKS_INIT.name, given) as settings:
-        from nyctaxi_etl.orchestration import blocks
-        from nyctaxi_etl.orchestration import jobs as commands
+        from nyctaxi_etl.orchestration import blocks, jobs
 
         wanted = blocks.is_configured(settings)
         if wanted:
             console.say(waiting())
         with prefect_ready(settings) if wanted else nullcontext():
             statuses = blocks.register(settings)
-            statuses = blocks.check(statuses, commands.google_of(settings)) if settings.check else statuses
+            statuses = blocks.check(statuses, jobs.google_of(settings)) if settings.check else statuses
         statuses = tuple(replace(status, note=hint_with_options(status.note)) for status in statuses)
         code = EXIT_INCOMPLETE if any(status.is_failed for status in statuses) else EXIT_OK
         if settings.json:

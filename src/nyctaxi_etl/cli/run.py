@@ -14,7 +14,7 @@ from nyctaxi_etl.cli import console
 from nyctaxi_etl.cli.errors import error_boundary, prefect_reachable, print_json
 from nyctaxi_etl.cli.spelling import report_with_options
 from nyctaxi_etl.core.errors import Bug, IncompleteRun, UsageError
-from nyctaxi_etl.core.partition import parse_colors, parse_months, parse_years
+from nyctaxi_etl.core.selection import parse_colors, parse_months, parse_years
 from nyctaxi_etl.orchestration.runners import Left, Run
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nyctaxi_etl.core.partition import Partition
     from nyctaxi_etl.core.report import LoadReport
     from nyctaxi_etl.orchestration.jobs import Command
-    from nyctaxi_etl.pipelines.ingest import Job
+    from nyctaxi_etl.pipelines.job import Job
     from nyctaxi_etl.settings import Settings
 
 _LOST = "Prefect's server was lost in this run: it lacks its end and artifacts. The months are what the report says."
@@ -46,27 +46,27 @@ def do(command: Any, given: dict[str, Any]) -> None:
     with error_boundary(command, given) as settings:
         request = _request(command, settings)
         if settings.dry_run:
-            from nyctaxi_etl.orchestration import jobs as commands
+            from nyctaxi_etl.orchestration import jobs
 
-            _finish(commands.planned(command, request.job, request.partitions), settings)
+            _finish(jobs.planned(command, request.job, request.partitions), settings)
         run = _run_direct if settings.direct else _run_flow
         _finish(run(request), settings)
 
 
 def _request(command: Command, settings: Settings) -> Request:
     """Check everything that can be checked before anything moves."""
-    from nyctaxi_etl.orchestration import jobs as commands
+    from nyctaxi_etl.orchestration import jobs
 
     if not settings.color or not settings.year:
         message = f"{'--color' if not settings.color else '--year'} is missing."
         raise UsageError(message, f"For example: nyctaxi {command} --color yellow --year 2021 --months 1-3.")
     colors, years, months = parse_colors([settings.color]), parse_years(settings.year), parse_months(settings.months)
-    job = commands.job_of(command, settings, uuid.uuid4().hex)
-    partitions, notes = commands.partitions_of(job.source, colors, years, months)
+    job = jobs.job_of(command, settings, uuid.uuid4().hex)
+    partitions, notes = jobs.partitions_of(job.source, colors, years, months)
     if job.table and len(colors) > 1:
         message = f"{job.table} names one table for {len(colors)} colours."
         raise UsageError(message, "A table holds one colour: run once for each, or leave --table out.", about="table")
-    commands.check(job)
+    jobs.check(job)
     for note in notes:
         console.say_note(note)
     if job.source.name == "sample":
@@ -75,22 +75,21 @@ def _request(command: Command, settings: Settings) -> Request:
 
 
 def _run_direct(request: Request) -> LoadReport:
-    from nyctaxi_etl.orchestration import connections as places
-    from nyctaxi_etl.orchestration import jobs as commands
-    from nyctaxi_etl.pipelines import ingest as pipeline
+    from nyctaxi_etl.orchestration import connections, jobs
+    from nyctaxi_etl.pipelines.workspace import check_data_dir
 
     settings, job = request.settings, request.job
-    pipeline.prepare(job)
-    by_block = places.needs_prefect(job)
+    check_data_dir(job)
+    by_block = connections.needs_prefect(job)
     with _shown(request, waiting() if by_block else ""), prefect_ready(settings) if by_block else nullcontext():
-        return commands.run(request.command, job, request.partitions, settings.jobs)
+        return jobs.run(request.command, job, request.partitions, settings.jobs)
 
 
 def _run_flow(request: Request) -> LoadReport:
-    from nyctaxi_etl.pipelines import ingest as pipeline
+    from nyctaxi_etl.pipelines.workspace import check_data_dir
 
     settings = request.settings
-    pipeline.prepare(request.job)
+    check_data_dir(request.job)
     with _shown(request, waiting()), prefect_ready(settings, "or use --direct"):
         from nyctaxi_etl.orchestration import flows
 
@@ -108,7 +107,7 @@ def _run_flow(request: Request) -> LoadReport:
 def _followed(request: Request, flow: Callable[[], Any]) -> LoadReport:
     """Return the report that the flow ends with, or that of its months if its server is lost when they are done."""
     from nyctaxi_etl.orchestration import blocks
-    from nyctaxi_etl.pipelines import ingest as pipeline
+    from nyctaxi_etl.pipelines.month import report_of
 
     run = Run()
     try:
@@ -119,7 +118,7 @@ def _followed(request: Request, flow: Callable[[], Any]) -> LoadReport:
         return outcome.report
     if isinstance(outcome, BaseException) and run.results is not None:
         why = "it does not answer" if isinstance(outcome, Left) else Bug.of(outcome).message
-        report = pipeline.report(request.command, request.job, run.results)
+        report = report_of(request.command, request.job, run.results)
         return replace(report, notes=(f"{_LOST} ({why})",))
     if isinstance(outcome, BaseException):
         raise outcome

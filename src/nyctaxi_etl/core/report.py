@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nyctaxi_etl.core.errors import NycTaxiError
+    from nyctaxi_etl.core.lineage import Lineage
     from nyctaxi_etl.core.partition import Partition
-    from nyctaxi_etl.lakes.metadata import Facts
-    from nyctaxi_etl.warehouses.ledger import LedgerRow
 
 Outcome = Literal["planned", "loaded", "unchanged", "missing", "failed"]
 
@@ -73,7 +72,7 @@ class Replaced:
     rows_loaded: int
 
     @classmethod
-    def of(cls, old: LedgerRow | Facts | None) -> Replaced | None:
+    def of(cls, old: Lineage | None) -> Replaced | None:
         """Take what a report needs of what the ledger, or the lake, said before."""
         return cls(old.source, old.rows_read, old.rows_rejected, old.rows_loaded) if old else None
 

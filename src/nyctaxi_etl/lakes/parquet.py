@@ -15,13 +15,13 @@ from nyctaxi_etl.core.errors import CorruptFile, LakeError
 from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.lakes.base import DISK_HINT
 from nyctaxi_etl.schema.datasets import DATASETS
-from nyctaxi_etl.staging.files import arrow_schema, batches
+from nyctaxi_etl.staging.files import arrow_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from nyctaxi_etl.core.partition import Staged
+    from nyctaxi_etl.staging.stage import Stage
 
 ROW_GROUP_ROWS = 1 << 20
 # pyarrow writes a row group from a table that is in memory as a whole. 80 MiB of Arrow are 790,000 yellow rows, or
@@ -47,7 +47,7 @@ def write_parquet(rows: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path,
             del group  # or two are held while the next one is gathered
 
 
-def staged_parquet(staged: Staged, path: Path, facts: Mapping[str, str]) -> None:
+def staged_parquet(staged: Stage, path: Path, facts: Mapping[str, str]) -> None:
     """Write a staged month to ``path`` as the lake holds it: see ``write_parquet``.
 
     Every month has all columns of its dataset; those that its published file doesn't have are null.
@@ -110,9 +110,9 @@ def _with_shared_nulls(
     return pa.RecordBatch.from_arrays(columns, schema=schema), weight
 
 
-def _with_progress(staged: Staged) -> Iterator[pa.RecordBatch]:
+def _with_progress(staged: Stage) -> Iterator[pa.RecordBatch]:
     done = 0
-    for batch in batches(staged):
+    for batch in staged.batches():
         yield batch
         done += batch.num_rows
-        tell(Event(str(staged.partition), "pack", done, staged.rows_loaded))
+        tell(Event(str(staged.partition), "pack", done, staged.rows_expected))

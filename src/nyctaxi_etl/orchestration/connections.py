@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nyctaxi_etl.lakes.opening import open_lake
-from nyctaxi_etl.pipelines.ingest import BLOCK
+from nyctaxi_etl.pipelines.job import BLOCK
 from nyctaxi_etl.warehouses.opening import open_warehouse
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from nyctaxi_etl.lakes.base import Lake
-    from nyctaxi_etl.pipelines.ingest import Google, Job
+    from nyctaxi_etl.pipelines.job import Google, Job
     from nyctaxi_etl.warehouses.base import Warehouse
 
 BIGQUERY = "bigquery"

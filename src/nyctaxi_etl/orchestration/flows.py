@@ -21,14 +21,12 @@ from nyctaxi_etl.core.errors import IncompleteRun, NycTaxiError
 from nyctaxi_etl.core.partition import Color, Mode
 from nyctaxi_etl.core.report import LoadReport
 from nyctaxi_etl.orchestration.artifacts import month_line, month_page, report_description, report_table
-from nyctaxi_etl.orchestration.connections import lake_of, warehouse_of
-from nyctaxi_etl.orchestration.jobs import job_of, partitions_of
+from nyctaxi_etl.orchestration.jobs import ROUTES, job_of, partitions_of
 from nyctaxi_etl.orchestration.runners import run_months
 from nyctaxi_etl.orchestration.server.runs import record_run
-from nyctaxi_etl.orchestration.tasks import INGEST, UPLOAD, WAREHOUSE
-from nyctaxi_etl.pipelines import ingest as pipeline
-from nyctaxi_etl.pipelines import load as warehousing
-from nyctaxi_etl.pipelines import upload as uploading
+from nyctaxi_etl.orchestration.tasks import STEPS
+from nyctaxi_etl.pipelines.month import report_of, run_month
+from nyctaxi_etl.pipelines.workspace import check_data_dir
 from nyctaxi_etl.settings import SETTINGS, Settings, settings
 
 if TYPE_CHECKING:
@@ -39,9 +37,7 @@ if TYPE_CHECKING:
     from nyctaxi_etl.core.partition import Partition
     from nyctaxi_etl.core.report import PartitionResult
     from nyctaxi_etl.orchestration.jobs import Command
-    from nyctaxi_etl.pipelines.ingest import Job
-
-    Month = Callable[[Partition], PartitionResult]
+    from nyctaxi_etl.pipelines.job import Job, Plan
 
 _SOME = Field(min_length=1)
 
@@ -197,41 +193,32 @@ def _run(command: "Command", asked: _Asked, given: dict[str, Any]) -> LoadReport
     record_run(UUID(str(runtime.flow_run.id)))
     try:
         job = job_of(command, settings().overruled_by(given), str(runtime.flow_run.id))
-        partitions = _plan(job, asked)
-        month = _month(command, job, partitions)
+        partitions = _select(job, asked)
+        plan = ROUTES[command].plan(job, partitions, STEPS[command])
         _tag(command, job, partitions)
-        report = pipeline.report(command, job, run_months(partitions, _told(month, command, job), asked.jobs))
+        report = report_of(command, job, run_months(partitions, _logged(plan, command), asked.jobs))
     except NycTaxiError as error:
         return _failed(error)
     return _finished(report)
 
 
-def _month(command: "Command", job: "Job", partitions: "Sequence[Partition]") -> "Month":
-    """Return what brings one of the command's months to its place."""
-    if command == "ingest":
-        return pipeline.months(job, partitions, INGEST, warehouse_of)
-    if command == "upload":
-        return uploading.months(job, partitions, UPLOAD, lake_of)
-    return warehousing.months(job, partitions, WAREHOUSE, lake_of, warehouse_of)
-
-
-def _told(month: "Month", command: "Command", job: "Job") -> "Month":
-    """Return ``month`` with a line in the log at its end, and a chain of its own in Prefect's graph.
+def _logged(plan: "Plan", command: "Command") -> "Callable[[Partition], PartitionResult]":
+    """Return what runs a month, with a line in the log at its end, and as a chain of its own in Prefect's graph.
 
     Prefect takes a step for one that needs another's result if both were given the same small value, a text say: what
     it remembers of results is each month's own.
     """
     run = FlowRunContext.get()
 
-    def told(partition: "Partition") -> "PartitionResult":
+    def run_logged(partition: "Partition") -> "PartitionResult":
         own = run.model_copy(update={"run_results": {}}) if run else nullcontext()
         with own:
-            result = month(partition)
+            result = run_month(plan, partition)
             level = logging.ERROR if result.failure else logging.INFO
-            get_run_logger().log(level, month_line(result, pipeline.report(command, job, [result])))
+            get_run_logger().log(level, month_line(result, report_of(command, plan.job, [result])))
         return result
 
-    return told
+    return run_logged
 
 
 def _tag(command: "Command", job: "Job", partitions: "Sequence[Partition]") -> None:
@@ -246,14 +233,14 @@ def _tag(command: "Command", job: "Job", partitions: "Sequence[Partition]") -> N
         client.update_flow_run(UUID(str(runtime.flow_run.id)), tags=sorted({*runtime.flow_run.tags, *mine}))
 
 
-def _plan(job: "Job", asked: _Asked) -> "tuple[Partition, ...]":
+def _select(job: "Job", asked: _Asked) -> "tuple[Partition, ...]":
     """Lay out the months, log them and those that are left out, and see that there is a place to work."""
     partitions, notes = partitions_of(job.source, asked.color, asked.year, sorted(set(asked.months)))
     for note in notes:
         get_run_logger().info(note)
-    places = dict.fromkeys(job.table_of(partition) if job.to else job.lake for partition in partitions)
+    places = dict.fromkeys(job.end_of(partition) if job.to else job.lake for partition in partitions)
     log_plan(table=", ".join(places), months=[str(partition) for partition in partitions])
-    pipeline.prepare(job)
+    check_data_dir(job)
     return partitions
 
 

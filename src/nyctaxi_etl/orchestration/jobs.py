@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nyctaxi_etl import settings as config
 from nyctaxi_etl.core.addresses import folder_of, refuse_secret
 from nyctaxi_etl.core.errors import UsageError
-from nyctaxi_etl.core.partition import select
 from nyctaxi_etl.core.report import PartitionResult
+from nyctaxi_etl.core.selection import select
 from nyctaxi_etl.lakes.opening import FOLDER
 from nyctaxi_etl.orchestration.connections import BIGQUERY, lake_of, warehouse_of
 from nyctaxi_etl.orchestration.runners import run_months
-from nyctaxi_etl.pipelines import ingest as pipeline
-from nyctaxi_etl.pipelines import load as warehousing
-from nyctaxi_etl.pipelines import upload as uploading
-from nyctaxi_etl.pipelines.ingest import BLOCK, Google, Job
+from nyctaxi_etl.pipelines.ingest import ingest_steps, plan_ingest
+from nyctaxi_etl.pipelines.job import BLOCK, Google, Job, Plan, Steps
+from nyctaxi_etl.pipelines.load import load_steps, plan_load
+from nyctaxi_etl.pipelines.month import report_of, run_month
+from nyctaxi_etl.pipelines.upload import plan_upload, upload_steps
 from nyctaxi_etl.schema.columns import table_name
 from nyctaxi_etl.schema.datasets import FIRST_MONTHS
 from nyctaxi_etl.sources.registry import Source, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from typing import Literal
 
@@ -99,20 +101,31 @@ def check(job: Job) -> None:
 
 def planned(command: Command, job: Job, partitions: Sequence[Partition]) -> LoadReport:
     """Return the report of a run that does nothing."""
-    results = [PartitionResult(partition, "planned", job.place_of(partition)) for partition in partitions]
-    return pipeline.report(command, job, results)
+    results = [PartitionResult(partition, "planned", job.end_of(partition)) for partition in partitions]
+    return report_of(command, job, results)
+
+
+class Route(NamedTuple):
+    """The way of a command's months: what plans it, and its steps without Prefect."""
+
+    plan: Callable[[Job, Sequence[Partition], Steps[Any]], Plan]
+    steps: Steps[Any]
+
+
+ROUTES: Mapping[Command, Route] = {
+    "ingest": Route(partial(plan_ingest, open_warehouse=warehouse_of), ingest_steps(warehouse_of)),
+    "upload": Route(partial(plan_upload, open_lake=lake_of), upload_steps(lake_of)),
+    "warehouse": Route(
+        partial(plan_load, open_lake=lake_of, open_warehouse=warehouse_of), load_steps(lake_of, warehouse_of)
+    ),
+}
 
 
 def run(command: Command, job: Job, partitions: Sequence[Partition], jobs: int) -> LoadReport:
     """Do it without Prefect, ``jobs`` months side by side."""
-    if command == "ingest":
-        month = pipeline.months(job, partitions, pipeline.direct_steps(warehouse_of), warehouse_of)
-    elif command == "upload":
-        month = uploading.months(job, partitions, uploading.direct_steps(lake_of), lake_of)
-    else:
-        steps = warehousing.direct_steps(lake_of, warehouse_of)
-        month = warehousing.months(job, partitions, steps, lake_of, warehouse_of)
-    return pipeline.report(command, job, run_months(partitions, month, jobs))
+    route = ROUTES[command]
+    plan = route.plan(job, partitions, route.steps)
+    return report_of(command, job, run_months(partitions, partial(run_month, plan), jobs))
 
 
 def _lake(text: str, data_dir: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path  # noqa: TC003 - Prefect reads the tasks' annotations
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,15 @@ from prefect.tasks import exponential_backoff
 
 from nyctaxi_etl.core.amounts import size
 from nyctaxi_etl.core.errors import Transient
-from nyctaxi_etl.core.partition import Partition, RawFile, Stage, Staged  # noqa: TC001 - as above
+from nyctaxi_etl.core.partition import Partition, RawFile  # noqa: TC001 - as above
 from nyctaxi_etl.core.retry import may_pass
 from nyctaxi_etl.orchestration.connections import lake_of, warehouse_of
-from nyctaxi_etl.pipelines import ingest as pipeline
-from nyctaxi_etl.pipelines import load as warehousing
-from nyctaxi_etl.pipelines import upload as uploading
-from nyctaxi_etl.pipelines.ingest import Job  # noqa: TC001 - as above
-from nyctaxi_etl.pipelines.load import Found  # noqa: TC001 - as above
+from nyctaxi_etl.pipelines import ingest, load, upload
+from nyctaxi_etl.pipelines.destination import replace_month
+from nyctaxi_etl.pipelines.job import Job, Origin, Steps
+from nyctaxi_etl.pipelines.month import tell_retry
+from nyctaxi_etl.staging.files import StagedFile  # noqa: TC001 - as above
+from nyctaxi_etl.warehouses.base import Capabilities  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +47,7 @@ def _telling_retry(step: str, partition: Partition) -> Iterator[None]:
         yield
     except Transient as error:
         if runtime.task_run.run_count <= _RETRIES and may_pass(error):
-            pipeline.tell_retry(partition, step, error)
+            tell_retry(partition, step, error)
         raise
 
 
@@ -70,16 +72,17 @@ def _extract_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
 def extract(job: Job, partition: Partition) -> RawFile:
     """Have the month's file here, whole and checked."""
     with _telling_retry("extract", partition):
-        raw = pipeline.extract(job, partition)
+        raw = ingest.fetch_file(job, partition)
     get_run_logger().info("%s from %s, SHA-256 %s", size(raw.bytes), raw.url, raw.sha256)
     return raw
 
 
 @task(name="transform", task_run_name="transform {raw.partition}", cache_policy=NO_CACHE, persist_result=False)
-def transform(job: Job, raw: RawFile, folder: Path) -> Staged:
+def transform(job: Job, raw: RawFile, folder: Path) -> StagedFile:
     """Conform and clean the file into a staging folder."""
-    staged = pipeline.transform(job, raw, folder)
-    get_run_logger().info("%s rows read, %s rejected", f"{staged.rows_read:,}", f"{staged.rows_rejected:,}")
+    staged = ingest.stage_file(job, raw, folder)
+    counts = staged.lineage
+    get_run_logger().info("%s rows read, %s rejected", f"{counts.rows_read:,}", f"{counts.rows_rejected:,}")
     return staged
 
 
@@ -94,51 +97,59 @@ _SAFE_TO_REPEAT: dict[str, Any] = {
 
 
 @task(name="load", task_run_name="load {staged.partition}", **_SAFE_TO_REPEAT)
-def load(job: Job, staged: Stage) -> int:
+def load_month(job: Job, staged: StagedFile) -> int:
     """Replace the month in the warehouse; safe to repeat, because the month is wholly the old or wholly the new one."""
     with _telling_retry("load", staged.partition):
-        rows = pipeline.load(job, staged, warehouse_of)
-    get_run_logger().info("%s rows in %s of %s", f"{rows:,}", job.table_of(staged.partition), job.to)
+        rows = replace_month(job, staged, warehouse_of)
+    get_run_logger().info("%s rows in %s of %s", f"{rows:,}", job.end_of(staged.partition), job.to)
     return rows
 
 
 @task(name="put", task_run_name="put {staged.partition}", **_SAFE_TO_REPEAT)
-def put(job: Job, staged: Staged) -> None:
+def put(job: Job, staged: StagedFile) -> int:
     """Pack the month as Parquet and put it into the lake, its rejects before it."""
     with _telling_retry("put", staged.partition):
-        uploading.put(job, staged, lake_of)
-    get_run_logger().info("%s rows in %s of %s", f"{staged.rows_loaded:,}", job.key_of(staged.partition), job.lake)
+        rows = upload.put_month(job, staged, lake_of)
+    get_run_logger().info("%s rows in %s of %s", f"{rows:,}", job.end_of(staged.partition), job.lake)
+    return rows
 
 
 @task(name="put-raw", task_run_name="put raw {raw.partition}", **_SAFE_TO_REPEAT)
 def put_raw(job: Job, raw: RawFile) -> None:
     """Put the published file into the lake as it is, unless it is there."""
     with _telling_retry("put", raw.partition):
-        uploading.put_raw(job, raw, lake_of)
+        upload.put_file(job, raw, lake_of)
 
 
-@task(name="get", task_run_name="get {partition}", **_SAFE_TO_REPEAT)
-def get(job: Job, partition: Partition, found: Found, folder: Path) -> Staged:
+@task(name="get", task_run_name="get {origin.partition}", **_SAFE_TO_REPEAT)
+def get(job: Job, origin: Origin, folder: Path, capabilities: Capabilities) -> StagedFile:
     """Have the month's file here, or its address in the lake if the warehouse wants that."""
-    with _telling_retry("get", partition):
-        return warehousing.get(job, partition, found, folder, lake_of)
+    with _telling_retry("get", origin.partition):
+        return load.get_month(job, origin, folder, capabilities, lake_of)
 
 
-@task(name="load", task_run_name="load {staged.partition}", **_SAFE_TO_REPEAT)
-def load_from_lake(job: Job, staged: Staged) -> int:
-    """Replace the month in the warehouse, for ELT in both tables; safe to repeat."""
-    with _telling_retry("load", staged.partition):
-        rows = warehousing.load(job, staged, warehouse_of)
-    get_run_logger().info("%s rows in %s of %s", f"{rows:,}", job.table_of(staged.partition), job.to)
-    return rows
-
-
-def _extract_current(job: Job, partition: Partition) -> RawFile:
+def _extract_current(job: Job, partition: Partition) -> Origin:
     """Extract, but never take the cache's word for a file that is gone or changed."""
     raw = extract.with_options(refresh_cache=job.force)(job, partition)
-    return raw if raw.is_current() else extract.with_options(refresh_cache=True)(job, partition)
+    current = raw if raw.is_current() else extract.with_options(refresh_cache=True)(job, partition)
+    return ingest.origin_of(job, current)
 
 
-INGEST = pipeline.Steps(_extract_current, transform, load)
-UPLOAD = uploading.Steps(_extract_current, transform, put, put_raw)
-WAREHOUSE = warehousing.Steps(get, load_from_lake)
+def _extract_and_put(job: Job, partition: Partition) -> Origin:
+    origin = _extract_current(job, partition)
+    if job.raw:
+        put_raw(job, origin.file)
+    return origin
+
+
+def _transform(job: Job, origin: Origin, folder: Path, _capabilities: Capabilities) -> StagedFile:
+    """Stage into a file whatever the warehouse can do: what passes between tasks is small."""
+    return transform(job, origin.file, folder)
+
+
+# What each command's steps are in Prefect.
+STEPS: dict[str, Steps[StagedFile]] = {
+    "ingest": Steps(_extract_current, _transform, load_month),
+    "upload": Steps(_extract_and_put, _transform, put),
+    "warehouse": Steps(partial(load.find_month, open_lake=lake_of), get, load_month),
+}

@@ -12,7 +12,7 @@ from nyctaxi_etl.schema.datasets import ZONES, ZONES_TABLE
 from nyctaxi_etl.sources.zones import SUBJECT, read_zones
 
 if TYPE_CHECKING:
-    from nyctaxi_etl.pipelines.ingest import Job
+    from nyctaxi_etl.pipelines.job import Job
     from nyctaxi_etl.sources.zones import ZoneLookup
 
 KEY = f"zones/{ZONES_TABLE}.parquet"

@@ -1,134 +1,97 @@
-"""From a source to the lake, the order written once: fetch, look at what the lake knows, stage, put. Knows no Prefect.
+"""From a source to the lake: what the month's steps are on this way.
 
-The rows are put last: while they are the old ones, so is what the lake knows of the month, and a run does it all again.
+The rows are put last: while they are the old ones, so is what the lake says of the month, and a run does it all again.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from nyctaxi_etl.core.lineage import Lineage
 from nyctaxi_etl.core.partition import Mode
-from nyctaxi_etl.core.report import Replaced
 from nyctaxi_etl.lakes.keys import raw_key, rejects_key
-from nyctaxi_etl.lakes.metadata import Facts, raw_facts
-from nyctaxi_etl.pipelines.ingest import again, extract, keep_real, on_disk, settled, staging, transform
+from nyctaxi_etl.lakes.metadata import file_metadata, month_metadata, read_lineage
+from nyctaxi_etl.pipelines.destination import refuse_made_up
+from nyctaxi_etl.pipelines.ingest import extract, stage_file
+from nyctaxi_etl.pipelines.job import Plan, Steps
+from nyctaxi_etl.pipelines.month import with_retries
+from nyctaxi_etl.pipelines.workspace import disk_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from nyctaxi_etl.core.partition import Partition, RawFile, Staged
-    from nyctaxi_etl.core.report import PartitionResult
+    from nyctaxi_etl.core.partition import Partition, RawFile
     from nyctaxi_etl.lakes.base import Lake
-    from nyctaxi_etl.pipelines.ingest import Job
+    from nyctaxi_etl.pipelines.job import Job, Origin
+    from nyctaxi_etl.staging.files import StagedFile
+    from nyctaxi_etl.warehouses.base import Capabilities
+
+    OpenLake = Callable[[Job], Lake]
 
 
-class Steps(NamedTuple):
-    """The steps of a month; those that put are safe to repeat."""
+def plan_upload(job: Job, partitions: Sequence[Partition], steps: Steps[Any], open_lake: OpenLake) -> Plan:
+    """Ask the lake what it holds, and plan what brings these months into it.
 
-    extract: Callable[[Job, Partition], RawFile]
-    transform: Callable[[Job, RawFile, Path], Staged]
-    put: Callable[[Job, Staged], None]
-    put_raw: Callable[[Job, RawFile], None]
+    Asked first, it shows a lake out of reach. Raises ``UsageError`` for made-up months over real ones.
+    """
+    lake = open_lake(job)
+    existing = {partition: read_lineage(lake.facts(job.key_of(partition))) for partition in partitions}
+    refuse_made_up(job, ((month, job.source.name, old.source) for month, old in existing.items() if old))
+    return Plan(job, steps, existing={partition: (old,) for partition, old in existing.items()})
 
 
-def put(job: Job, staged: Staged, open_lake: Callable[[Job], Lake]) -> None:
-    """Pack the month as Parquet and put it into the lake, after its rejects: see ``Lake.put``."""
+def upload_steps(open_lake: OpenLake) -> Steps[StagedFile]:
+    """Return the steps as plain functions; a put that failed for a passing reason is tried again."""
+    put = partial(with_retries, "put", partial(put_month, open_lake=open_lake))
+    return Steps(partial(extract_and_put, open_lake=open_lake), stage, put)
+
+
+def extract_and_put(job: Job, partition: Partition, open_lake: OpenLake) -> Origin:
+    """Have the month's file here, and in the lake as it is if that was asked for."""
+    origin = extract(job, partition)
+    if job.raw:
+        with_retries("put", put_file, job, origin.file, open_lake)
+    return origin
+
+
+def stage(job: Job, origin: Origin, folder: Path, _capabilities: Capabilities) -> StagedFile:
+    """Conform and clean the file into ``folder``."""
+    return stage_file(job, origin.file, folder)
+
+
+def put_file(job: Job, raw: RawFile, open_lake: OpenLake) -> None:
+    """Put the published file into the lake as it is, unless it is there."""
+    lake, key = open_lake(job), raw_key(raw.source, raw.path.name)
+    existing = lake.facts(key) or {}
+    if job.force or existing.get("source_sha256") != raw.sha256:
+        lake.put(key, raw.path, file_metadata(Lineage.of(raw, "", "")), str(raw.partition))
+
+
+def put_month(job: Job, staged: StagedFile, open_lake: OpenLake) -> int:
+    """Pack the month as Parquet and put it into the lake, after its rejects; return how many rows it has."""
     from nyctaxi_etl.lakes.parquet import staged_parquet
 
-    partition, facts = staged.partition, Facts.of(staged)
+    partition, metadata = staged.partition, month_metadata(staged.lineage)
     packed = staged.path.with_suffix(".parquet")
-    with on_disk(partition, job.data_dir):
-        staged_parquet(staged, packed, facts.texts())
+    with disk_errors(partition, job.data_dir):
+        staged_parquet(staged, packed, metadata)
     lake = open_lake(job)
     if not _has_more_rejects(job, lake, staged):
         if staged.rejects:
-            lake.put(rejects_key(partition), staged.rejects, facts.texts(), str(partition))
+            lake.put(rejects_key(partition), staged.rejects, metadata, str(partition))
         else:
             lake.remove(rejects_key(partition))
-    lake.put(job.key_of(partition), packed, facts.texts(), str(partition))
+    lake.put(job.key_of(partition), packed, metadata, str(partition))
+    return staged.lineage.rows_loaded
 
 
-def put_raw(job: Job, raw: RawFile, open_lake: Callable[[Job], Lake]) -> None:
-    """Put the published file into the lake as it is, unless it is there."""
-    lake, key = open_lake(job), raw_key(raw.source, raw.path.name)
-    known = lake.facts(key) or {}
-    if job.force or known.get("source_sha256") != raw.sha256:
-        lake.put(key, raw.path, raw_facts(raw), str(raw.partition))
-
-
-def direct_steps(open_lake: Callable[[Job], Lake]) -> Steps:
-    """Return the steps as plain functions; a put that failed for a passing reason is tried again."""
-
-    def put_again(job: Job, staged: Staged) -> None:
-        again(staged.partition, "put", lambda: put(job, staged, open_lake))
-
-    def put_raw_again(job: Job, raw: RawFile) -> None:
-        again(raw.partition, "put", lambda: put_raw(job, raw, open_lake))
-
-    return Steps(extract, transform, put_again, put_raw_again)
-
-
-def held(job: Job, partitions: Sequence[Partition], open_lake: Callable[[Job], Lake]) -> Mapping[Partition, Facts]:
-    """Return what the lake knows of these months; asked first, it shows a lake out of reach."""
-    lake = open_lake(job)
-    known = {partition: Facts.read(lake.facts(job.key_of(partition))) for partition in partitions}
-    return {partition: facts for partition, facts in known.items() if facts}
-
-
-def months(
-    job: Job, partitions: Sequence[Partition], steps: Steps, open_lake: Callable[[Job], Lake]
-) -> Callable[[Partition], PartitionResult]:
-    """Ask the lake what it holds, and return what brings one of these months into it."""
-    known = held(job, partitions, open_lake)
-    keep_real(job, ((partition, job.source.name, facts.source) for partition, facts in known.items()))
-    return lambda partition: upload_month(job, partition, steps, known.get(partition))
-
-
-def upload_month(job: Job, partition: Partition, steps: Steps, known: Facts | None) -> PartitionResult:
-    """Bring one month from the source into the lake; ``known`` is what the lake knows of the month."""
-    return settled(job, partition, lambda blank: _upload(job, partition, steps, known, blank))
-
-
-def counted(blank: PartitionResult, facts: Facts) -> PartitionResult:
-    """Return the result with what the facts say."""
-    return replace(
-        blank,
-        rows_read=facts.rows_read,
-        rows_rejected=facts.rows_rejected,
-        rows_loaded=facts.rows_loaded,
-        flags=facts.flags,
-        unknown_columns=facts.unknown_columns,
-        bytes=facts.source_bytes,
-        url=facts.source_url,
-        sha256=facts.source_sha256,
-    )
-
-
-def _upload(
-    job: Job, partition: Partition, steps: Steps, known: Facts | None, blank: PartitionResult
-) -> PartitionResult:
-    raw = steps.extract(job, partition)
-    if job.raw:
-        steps.put_raw(job, raw)
-    if known and not job.force and known.hold(raw, job.dataset_of(partition.color)):
-        return replace(counted(blank, known), outcome="unchanged")
-    with staging(job, partition) as folder:
-        staged = steps.transform(job, raw, folder)
-        steps.put(job, staged)
-    result = replace(counted(blank, Facts.of(staged)), outcome="loaded")
-    return replace(result, source=raw.source, replaced=Replaced.of(known))
-
-
-def _has_more_rejects(job: Job, lake: Lake, staged: Staged) -> bool:
+def _has_more_rejects(job: Job, lake: Lake, staged: StagedFile) -> bool:
     """Tell whether an ETL upload of the same bytes has put rejects: those that can't be parsed are among them."""
     if job.mode == Mode.ETL:
         return False
-    there = Facts.read(lake.facts(rejects_key(staged.partition)))
-    same = (staged.raw.sha256, staged.dataset_version)
-    return (
-        there is not None
-        and (there.source_sha256, there.dataset_version) == same
-        and there.rows_rejected > staged.rows_rejected
-    )
+    old, new = read_lineage(lake.facts(rejects_key(staged.partition))), staged.lineage
+    if old is None or old.rows_rejected <= new.rows_rejected:
+        return False
+    return old.fingerprint == new.fingerprint._replace(rules=old.rules)

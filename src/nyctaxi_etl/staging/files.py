@@ -8,14 +8,14 @@ from the lake is read from its Parquet file in the same way.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.ipc
 
 from nyctaxi_etl.core.errors import CorruptFile
-from nyctaxi_etl.core.partition import Staged
 from nyctaxi_etl.staging.pages import rows_at_once
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from pyarrow.parquet import ParquetFile
 
-    from nyctaxi_etl.core.partition import Stage
+    from nyctaxi_etl.core.lineage import Lineage
+    from nyctaxi_etl.core.partition import Partition
     from nyctaxi_etl.schema.columns import Column
 
 # What is read ahead of one column; without it a whole row group's column is held.
@@ -50,44 +51,46 @@ def writing(path: Path, columns: Sequence[Column]) -> Iterator[Callable[[pa.Reco
         yield lambda batch: writer.write_batch(batch.select(schema.names))
 
 
-class Flow(Protocol):
-    """A stage without a file: its rows come as they are asked for, from the first again each time."""
+@dataclass(frozen=True)
+class StagedFile:
+    """A month in a file: a ``Stage`` whose rows lie in an Arrow stream of ours, or in a Parquet file of the lake's.
+
+    ``rejects`` is the Parquet file of the rows that were set aside, if there are any. ``uri`` is where the lake has the
+    month; then ``path`` may be missing: only a warehouse that fetches the month from there itself can take it.
+    """
+
+    partition: Partition
+    lineage: Lineage
+    path: Path
+    rejects: Path | None = None
+    uri: str = ""
+
+    @property
+    def rows_expected(self) -> int:
+        """How many rows ``batches`` will give."""
+        return self.lineage.rows_loaded
 
     @property
     def schema(self) -> pa.Schema:
-        """The schema of its rows."""
+        """The schema of the rows. Raises ``CorruptFile`` for a damaged file of the lake's."""
+        if _is_parquet(self.path):
+            with _parquet(self.path) as file:
+                return file.schema_arrow.remove_metadata()
+        with pa.OSFile(str(self.path)) as file, pa.ipc.open_stream(file) as reader:
+            return reader.schema
 
-    def flow(self) -> Iterator[pa.RecordBatch]:
-        """Yield its rows, from the first."""
-
-
-def schema_of(staged: Stage) -> pa.Schema:
-    """Return the schema of the staged rows: canonical columns, in their dataset's order."""
-    if not isinstance(staged, Staged):
-        return cast("Flow", staged).schema
-    if is_parquet(staged.path):
-        with _parquet(staged.path) as file:
-            return file.schema_arrow.remove_metadata()
-    with pa.OSFile(str(staged.path)) as file, pa.ipc.open_stream(file) as reader:
-        return reader.schema
-
-
-def batches(staged: Stage) -> Iterator[pa.RecordBatch]:
-    """Yield the staged rows, batch by batch. Raises ``CorruptFile`` for a damaged file of the lake's."""
-    if not isinstance(staged, Staged):
-        yield from cast("Flow", staged).flow()
-        return
-    if is_parquet(staged.path):
-        with _parquet(staged.path) as file:
-            for batch in file.iter_batches(rows_at_once(staged.path)):
-                yield batch.replace_schema_metadata(None)
-        return
-    with pa.OSFile(str(staged.path)) as file, pa.ipc.open_stream(file) as reader:
-        yield from reader
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows, batch by batch. Raises ``CorruptFile`` for a damaged file of the lake's."""
+        if _is_parquet(self.path):
+            with _parquet(self.path) as file:
+                for batch in file.iter_batches(rows_at_once(self.path)):
+                    yield batch.replace_schema_metadata(None)
+            return
+        with pa.OSFile(str(self.path)) as file, pa.ipc.open_stream(file) as reader:
+            yield from reader
 
 
-def is_parquet(path: Path) -> bool:
-    """Tell whether a staged month is a file of the lake's."""
+def _is_parquet(path: Path) -> bool:
     return path.suffix == ".parquet"
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from nyctaxi_etl.core.claims import claimed, sweep
 from nyctaxi_etl.core.errors import QualityError, SchemaDrift
-from nyctaxi_etl.core.partition import Staged
+from nyctaxi_etl.core.lineage import Lineage
 from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.readers.opening import open_trips
-from nyctaxi_etl.staging.files import arrow_schema, writing
+from nyctaxi_etl.staging.files import StagedFile, arrow_schema, writing
 from nyctaxi_etl.staging.rejects import rejects_file
 from nyctaxi_etl.transform.clean import Cleaned, clean
 from nyctaxi_etl.transform.identity import MAX_OUTSIDE_MONTH, Pickups, check_names, check_pickups
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from nyctaxi_etl.core.partition import Month, Partition, RawFile
+    from nyctaxi_etl.core.partition import Month, RawFile
     from nyctaxi_etl.readers.csv import CsvFile
     from nyctaxi_etl.readers.layout import Block
     from nyctaxi_etl.readers.parquet import ParquetFile
@@ -81,6 +79,7 @@ class LiveStage:
     """
 
     rows_expected = 0
+    uri = ""
 
     def __init__(
         self,
@@ -96,21 +95,18 @@ class LiveStage:
         another colour's names.
         """
         use_frugal_memory()
-        self.raw = raw
-        self.dataset_version = dataset.version
-        self.rules = dataset.rules_id
+        self.partition = raw.partition
         self._file = open_trips(raw.path, dataset.columns)
         check_names(self._file.layout.names, raw.partition, raw.path.name)
+        self._lineage = replace(
+            Lineage.of(raw, dataset.version, dataset.rules_id), unknown_columns=self._file.layout.unknown
+        )
         self._dataset = dataset
+        self._name = raw.path.name
         self._rejects = folder / f"{raw.partition.stem}.rejects.parquet"
         self._limits = limits
         self._at_end = at_end
         self._tally = Tally()
-
-    @property
-    def partition(self) -> Partition:
-        """The month that these rows are of."""
-        return self.raw.partition
 
     @property
     def columns(self) -> list[Column]:
@@ -123,36 +119,28 @@ class LiveStage:
         return arrow_schema(self.columns)
 
     @property
+    def lineage(self) -> Lineage:
+        """Where the rows come from; counted is what has been read so far."""
+        tally = self._tally
+        return replace(
+            self._lineage,
+            rows_read=tally.read,
+            rows_rejected=tally.rejected,
+            rows_loaded=tally.kept,
+            flags=dict(sorted(tally.flags.items())),
+        )
+
+    @property
     def rows_read(self) -> int:
         """Rows of the file so far."""
         return self._tally.read
-
-    @property
-    def rows_rejected(self) -> int:
-        """Rows set aside so far."""
-        return self._tally.rejected
-
-    @property
-    def rows_loaded(self) -> int:
-        """Rows given so far."""
-        return self._tally.kept
-
-    @property
-    def flags(self) -> dict[str, int]:
-        """How many rows each rule has flagged so far."""
-        return dict(sorted(self._tally.flags.items()))
-
-    @property
-    def unknown_columns(self) -> tuple[str, ...]:
-        """Published columns that nothing is declared for."""
-        return self._file.layout.unknown
 
     @property
     def rejects(self) -> Path | None:
         """The file of the rows set aside, if there are any."""
         return self._rejects if self._tally.rejected else None
 
-    def flow(self) -> Iterator[pa.RecordBatch]:
+    def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows to load, from the first; at the end the counts are checked.
 
         Raises ``CorruptFile`` for damaged bytes, ``SchemaDrift`` when too many rows can't be parsed, ``WrongFile`` when
@@ -168,58 +156,23 @@ class LiveStage:
                 write_rejects(cleaned.rejects)
                 tally.add(cleaned)
                 if tally.unparsable > _HOPELESS_ROWS:
-                    _check(tally, self.raw, _HOPELESS_SHARE)
+                    _check(tally, self._name, _HOPELESS_SHARE)
                 yield cleaned.batch.select(names)
-        _check(tally, self.raw, self._limits.unparsable)
-        check_pickups(tally.pickups, self.partition, self.raw.path.name, self._limits.outside_month)
+        _check(tally, self._name, self._limits.unparsable)
+        check_pickups(tally.pickups, self.partition, self._name, self._limits.outside_month)
         self._at_end(self)
 
 
-def stage(raw: RawFile, dataset: Dataset, folder: Path, limits: Limits = _LIMITS) -> Staged:
+def stage(raw: RawFile, dataset: Dataset, folder: Path, limits: Limits = _LIMITS) -> StagedFile:
     """Write ``raw``'s rows, conformed and cleaned as ``LiveStage`` does, to Arrow IPC in ``folder``."""
     live = LiveStage(raw, dataset, folder, limits)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{raw.partition.stem}.arrow"
     with writing(path, live.columns) as write_rows:
-        for batch in live.flow():
+        for batch in live.batches():
             write_rows(batch)
             tell(Event(str(raw.partition), "transform", live.rows_read))
-    return Staged(
-        raw=raw,
-        path=path,
-        dataset_version=live.dataset_version,
-        rules=live.rules,
-        rows_read=live.rows_read,
-        rows_rejected=live.rows_rejected,
-        rows_loaded=live.rows_loaded,
-        flags=live.flags,
-        unknown_columns=live.unknown_columns,
-        rejects=live.rejects,
-    )
-
-
-def keep_rejects(staged: Staged | LiveStage, rejects: Path) -> Path | None:
-    """Put a month's rejects where they stay, ``{rejects}/{color}/{stem}.parquet``, in place of an earlier load's."""
-    kept = rejects / staged.partition.color / f"{staged.partition.stem}.parquet"
-    if staged.rejects is None:
-        kept.unlink(missing_ok=True)
-        return None
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    sweep(kept.parent, f"{kept.name}.", ".part")
-    with claimed(kept.parent, f"{kept.name}.", ".part") as partial:
-        shutil.copyfile(staged.rejects, partial)
-        partial.replace(kept)
-    return kept
-
-
-@contextmanager
-def workplace(parent: Path) -> Iterator[Path]:
-    """Give a folder of its own for one month, gone afterwards; remove those that a killed process has left."""
-    parent.mkdir(parents=True, exist_ok=True)
-    sweep(parent)
-    with claimed(parent) as folder:
-        folder.mkdir()
-        yield folder
+    return StagedFile(raw.partition, live.lineage, path, live.rejects)
 
 
 def use_frugal_memory() -> None:
@@ -244,13 +197,13 @@ def _cleaned(file: CsvFile | ParquetFile, dataset: Dataset, month: Month) -> Gen
             yield flying.popleft().result()
 
 
-def _check(tally: Tally, raw: RawFile, max_unparsable: float) -> None:
+def _check(tally: Tally, name: str, max_unparsable: float) -> None:
     """Refuse a file without rows, and one of which too much can't be parsed."""
     if tally.read == 0:
-        message = f"{raw.path.name} has a header but no rows."
+        message = f"{name} has a header but no rows."
         raise QualityError(message, "Look at what its source holds; the month that is loaded stays as it is.")
     if tally.unparsable > max_unparsable * tally.read:
         share = tally.unparsable / tally.read
-        message = f"{raw.path.name}: {share:.1%} of its rows can't be parsed; {tally.first_fault}."
+        message = f"{name}: {share:.1%} of its rows can't be parsed; {tally.first_fault}."
         hint = f"At most {max_unparsable:.0%} may (NYCTAXI_MAX_UNPARSABLE): the layout may be new, or the file damaged."
         raise SchemaDrift(message, hint)

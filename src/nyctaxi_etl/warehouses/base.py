@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from nyctaxi_etl.core.partition import Stage
     from nyctaxi_etl.schema.columns import Column, Dataset
+    from nyctaxi_etl.staging.stage import Stage
     from nyctaxi_etl.warehouses.ledger import LedgerRow
 
 _OWNER = "nyctaxi "
@@ -116,7 +116,7 @@ def check_rows(row: LedgerRow, counted: int) -> None:
 
     Raises ``QualityError``.
     """
-    expected = row.rows_read - row.rows_rejected
+    expected = row.lineage.rows_read - row.lineage.rows_rejected
     if counted != expected:
         partition = f"{row.color}/{Month.of(row.file_month)}"
         message = f"{partition}: {row.table_name} counts {counted} rows where {expected} were read and kept."
@@ -165,8 +165,8 @@ def target_tables(table: str, raw_table: str | None) -> tuple[str, ...]:
 
 def clean_ledger_row(raw: LedgerRow, table: str, dataset: Dataset, dropped: int) -> LedgerRow:
     """Return the ledger row of the clean ``table``: the raw one's, less the rows that the rules drop."""
-    rejected, loaded = raw.rows_rejected + dropped, raw.rows_loaded - dropped
-    return replace(raw, table_name=table, rules=dataset.rules_id, rows_rejected=rejected, rows_loaded=loaded)
+    lineage = replace(raw.lineage.loading(raw.lineage.rows_loaded - dropped), rules=dataset.rules_id)
+    return replace(raw, table_name=table, lineage=lineage)
 
 
 def now() -> datetime:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from nyctaxi_etl.core.errors import WarehouseError
+from nyctaxi_etl.core.lineage import Lineage
 from nyctaxi_etl.schema.columns import Column
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import date, datetime
 
-    from nyctaxi_etl.core.partition import RawFile, Stage
-    from nyctaxi_etl.schema.columns import Dataset
+    from nyctaxi_etl.staging.stage import Stage
 
 LEDGER_TABLE = "nyctaxi_loads"
 LEDGER = (
@@ -44,55 +44,56 @@ KEY = ("table_name", "file_month")
 _LATER = frozenset({"replaced_source", "replaced_rows", "flags"})
 
 
+_OF_LINEAGE = frozenset(field.name for field in fields(Lineage))
+
+
 @dataclass(frozen=True)
 class LedgerRow:
-    """What the warehouse knows of a month that it holds; the fields are the ledger's columns, in order."""
+    """What the warehouse says of a month that it holds: its lineage, where it was loaded, when, and by which run.
+
+    ``loaded_at`` is UTC without a zone; ``run_id`` names the run. ``replaced_source`` and ``replaced_rows`` say what
+    this load replaced, empty and 0 if the table had nothing of the month.
+    """
 
     table_name: str
     color: str
     file_month: date
-    source: str
-    source_url: str
-    source_etag: str
-    source_last_modified: str
-    source_bytes: int
-    source_sha256: str
-    dataset_version: str
-    rules: str
-    rows_read: int
-    rows_rejected: int
-    rows_loaded: int
-    unknown_columns: str
+    lineage: Lineage
     loaded_at: datetime
     run_id: str
     replaced_source: str = ""
     replaced_rows: int = 0
-    flags: str = ""
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> LedgerRow:
         """Make a row of what a ledger has, by column. Raises ``WarehouseError`` as ``lacking`` does."""
         lacking(values)
-        told: dict[str, Any] = {field.name: values.get(field.name) for field in fields(cls)}
         # Null where an older version of nyctaxi loaded the month.
-        return cls(**{name: value for name, value in told.items() if value is not None or name not in _LATER})
+        given = {name: value for name, value in values.items() if value is not None or name not in _LATER}
+        lineage = {name: given[name] for name in _OF_LINEAGE & given.keys()}
+        lineage["flags"] = _flags(given.get("flags", ""))
+        lineage["unknown_columns"] = tuple(filter(None, (given["unknown_columns"] or "").split(",")))
+        rest = {field.name: given[field.name] for field in fields(cls) if field.name in given}
+        return cls(**rest, lineage=Lineage(**lineage))
 
     def values(self) -> tuple[object, ...]:
-        """Return the fields' values in the order of the ledger's columns."""
-        return tuple(getattr(self, field.name) for field in fields(self))
+        """Return the row's values in the order of the ledger's columns."""
+        lineage = self.lineage
+        texts = {
+            "unknown_columns": ",".join(lineage.unknown_columns),
+            "flags": json.dumps(dict(lineage.flags)) if lineage.flags else "",
+        }
+        given = vars(lineage) | vars(self) | texts
+        return tuple(given[column.name] for column in LEDGER)
 
-    def flagged(self) -> dict[str, int]:
-        """Return the rows that a rule marks but keeps, by rule; none where an older version loaded the month."""
-        try:
-            told = json.loads(self.flags or "{}")
-        except ValueError:  # somebody else's hand
-            return {}
-        return told if isinstance(told, dict) else {}
 
-    def holds(self, raw: RawFile, dataset: Dataset) -> bool:
-        """Tell whether the same bytes were loaded under the same declaration and rules."""
-        known = (self.source_sha256, self.dataset_version, self.rules)
-        return known == (raw.sha256, dataset.version, dataset.rules_id)
+def _flags(text: str) -> dict[str, int]:
+    """Return the rows that a rule marks but keeps, by rule; none where an older version loaded the month."""
+    try:
+        flags = json.loads(text or "{}")
+    except ValueError:  # somebody else's hand
+        return {}
+    return flags if isinstance(flags, dict) else {}
 
 
 def lacking(names: Collection[str]) -> tuple[Column, ...]:
@@ -113,29 +114,10 @@ def succeeding(row: LedgerRow, old: LedgerRow | None) -> LedgerRow:
         return row
     if old.run_id == row.run_id:
         return replace(row, replaced_source=old.replaced_source, replaced_rows=old.replaced_rows)
-    return replace(row, replaced_source=old.source, replaced_rows=old.rows_loaded)
+    return replace(row, replaced_source=old.lineage.source, replaced_rows=old.lineage.rows_loaded)
 
 
 def entry(table: str, staged: Stage, run_id: str, loaded_at: datetime) -> LedgerRow:
     """Make the ledger row of a staged month; ``loaded_at`` is UTC without a zone."""
-    raw = staged.raw
-    return LedgerRow(
-        table_name=table,
-        color=str(staged.partition.color),
-        file_month=staged.partition.month.first_day,
-        source=raw.source,
-        source_url=raw.url,
-        source_etag=raw.etag,
-        source_last_modified=raw.last_modified,
-        source_bytes=raw.bytes,
-        source_sha256=raw.sha256,
-        dataset_version=staged.dataset_version,
-        rules=staged.rules,
-        rows_read=staged.rows_read,
-        rows_rejected=staged.rows_rejected,
-        rows_loaded=staged.rows_loaded,
-        unknown_columns=",".join(staged.unknown_columns),
-        loaded_at=loaded_at,
-        run_id=run_id,
-        flags=json.dumps(dict(staged.flags)) if staged.flags else "",
-    )
+    partition = staged.partition
+    return LedgerRow(table, str(partition.color), partition.month.first_day, staged.lineage, loaded_at, run_id)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from nyctaxi_etl.orchestration.blocks.registering import BlockStatus
-    from nyctaxi_etl.pipelines.ingest import Google
+    from nyctaxi_etl.pipelines.job import Google
 
 _SECONDS = 10.0
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"

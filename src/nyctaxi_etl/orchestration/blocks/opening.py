@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nyctaxi_etl.core.errors import UsageError
-from nyctaxi_etl.pipelines.ingest import BLOCK
+from nyctaxi_etl.pipelines.job import BLOCK
 from nyctaxi_etl.warehouses.opening import from_engine
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
     from nyctaxi_etl.lakes.base import Lake
-    from nyctaxi_etl.pipelines.ingest import Google, Job
+    from nyctaxi_etl.pipelines.job import Google, Job
     from nyctaxi_etl.warehouses.base import Warehouse
 
 # Types of blocks, as Prefect's addresses name them.

@@ -104,7 +104,7 @@ def counted(text: str) -> Counted | None:
 
 def _count_check(share: Share, index: int) -> str:
     words = f"FORMAT('nyctaxi counted %d rows in table {index} of the transaction', COUNT(*))"
-    expected = share.row.rows_read - share.row.rows_rejected
+    expected = share.row.lineage.rows_read - share.row.lineage.rows_rejected
     return (
         f"SELECT IF(COUNT(*) = {expected}, COUNT(*), ERROR({words})) "  # noqa: S608 - names are quoted
         f"FROM {share.path} WHERE {DIALECT.month_is(share.month)}"

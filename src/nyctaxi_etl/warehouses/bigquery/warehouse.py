@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from google.api_core.exceptions import GoogleAPICallError
 
 from nyctaxi_etl.core.errors import NycTaxiError, Transient, UsageError, WarehouseError
-from nyctaxi_etl.core.partition import Staged
 from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.warehouses.base import (
     Capabilities,
@@ -41,7 +40,7 @@ from nyctaxi_etl.warehouses.ledger import LEDGER_TABLE, LedgerRow, entry
 from nyctaxi_etl.warehouses.sql import drop_condition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
     from types import TracebackType
     from typing import Self
@@ -49,19 +48,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from google.cloud import bigquery
 
-    from nyctaxi_etl.core.partition import Month, Stage
+    from nyctaxi_etl.core.partition import Month
     from nyctaxi_etl.schema.columns import Column, Dataset
-
-
-def uri_of_staged(staged: Staged) -> str:
-    """Return where in the lake the staged month is, empty if it isn't in one."""
-    return staged.uri
+    from nyctaxi_etl.staging.stage import Stage
 
 
 class BigQuery:
     """A dataset of BigQuery's as a warehouse; a staged month is a Parquet object at ``gs://``.
 
-    ``uri_of`` tells where; the object's generation may follow after a ``#``. ``location`` is where the dataset is
+    Its ``uri`` tells where; the object's generation may follow after a ``#``. ``location`` is where the dataset is
     meant to be and ``bucket_location`` where the lake's bucket is; ``max_bytes`` is the most that a month's transaction
     may read. Without them nothing is compared or limited.
     """
@@ -77,13 +72,11 @@ class BigQuery:
         max_bytes: int | None = None,
         *,
         bucket_location: str | None = None,
-        uri_of: Callable[[Staged], str] = uri_of_staged,
         retry_seconds: float = 120.0,
     ) -> None:
         self._jobs = Jobs(client, dataset, max_bytes, retry_seconds)
         self._locations = (location, bucket_location)
         self._max_bytes = max_bytes
-        self._uri_of = uri_of
 
     def __enter__(self) -> Self:
         return self
@@ -109,24 +102,22 @@ class BigQuery:
         With ``raw_table`` the staged rows, all that could be parsed, go into that, and ``table`` is made of it by the
         dataset's drop rules, in the same transaction. Raises ``NotPublished`` if the lake doesn't have the month.
         """
-        if not isinstance(staged, Staged):
-            message = f"{staged.partition}: BigQuery loads from the lake."
-            raise UsageError(message, "Use `nyctaxi upload`, then `nyctaxi warehouse`.")
         names, month = target_tables(table, raw_table), staged.partition.month
         if raw_table:
             drop_condition(DIALECT, dataset, month)  # a rule that can't be applied is refused before anything is made
-        uri, _, generation = self._uri_of(staged).partition("#")
+        uri, _, generation = staged.uri.partition("#")
         if not uri.startswith("gs://"):
             message = f"{staged.partition} is not at gs://, and BigQuery loads from there only."
             raise UsageError(message, "Put it there first: nyctaxi upload --lake gs://bucket/prefix.")
-        row, event = entry(names[0], staged, run_id, now()), Event(str(staged.partition), "load", 0, staged.rows_loaded)
+        row, rows_staged = entry(names[0], staged, run_id, now()), staged.lineage.rows_loaded
+        event = Event(str(staged.partition), "load", 0, rows_staged)
         with self._located():
             self._jobs.refuse_expiring()
             ledger = make_ledger(self._jobs)
             tables = {name: make_table(self._jobs, name, dataset) for name in names}
         staging = self._staging_name(row, month, uri, generation)
         with self._dropped_afterwards(staging):
-            self._jobs.load(uri, staging, dataset.columns, staged.rows_loaded, event)
+            self._jobs.load(uri, staging, dataset.columns, rows_staged, event)
             shares = self._shares(tables, dataset, row, month, staging)
             with turn(event):  # what is replaced is asked for as late as can be, and while no other month changes it
                 rows = ledger_rows(self._jobs, ledger, tables)
@@ -134,8 +125,8 @@ class BigQuery:
             shares = tuple(share._replace(old=olds.get(share.row.table_name)) for share in shares)
             self._check_bytes(dataset, shares, staging)
             self._commit(dataset, shares, event)
-        tell(replace(event, done=staged.rows_loaded))
-        return shares[-1].row.rows_loaded
+        tell(replace(event, done=rows_staged))
+        return shares[-1].row.lineage.rows_loaded
 
     def replace_table(self, table: str, columns: Sequence[Column], rows: pa.Table) -> int:
         """Replace all rows of a lookup: see ``Warehouse.replace_table``."""
@@ -162,7 +153,7 @@ class BigQuery:
     def _staging_name(self, row: LedgerRow, month: Month, uri: str, generation: str) -> str:
         """Name the staging table by what is in it, so that loads of other content never meet there."""
         where = (self._jobs.path(row.table_name), f"{row.color}/{month}", uri, generation)
-        what = (row.source_sha256, row.dataset_version, row.rules)
+        what = tuple(row.lineage.fingerprint)
         digest = hashlib.sha256(repr(where + what).encode()).hexdigest()[:16]
         return f"{row.table_name}_{month.year:04d}_{month.number:02d}_staging_{digest}"
 

@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from nyctaxi_etl.core.errors import UsageError
 from nyctaxi_etl.core.progress import Event, tell
-from nyctaxi_etl.staging.files import batches, schema_of
 from nyctaxi_etl.warehouses.base import (
     Capabilities,
     check_rows,
@@ -31,8 +30,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from nyctaxi_etl.core.partition import Month, Stage
+    from nyctaxi_etl.core.partition import Month
     from nyctaxi_etl.schema.columns import Column, Dataset
+    from nyctaxi_etl.staging.stage import Stage
 
 LOCK_SECONDS = 120.0
 # No table can be named so, see ``schema.columns.table_name``.
@@ -86,7 +86,7 @@ class DuckDB:
             _insert_clean(connection, raw_table, table, dataset, month, dropped)
             check_rows(row, _count(connection, table, month))
             write_ledger_row(connection, row)
-            return row.rows_loaded
+            return row.lineage.rows_loaded
 
     def replace_table(self, table: str, columns: Sequence[Column], rows: pa.Table) -> int:
         """Replace all rows of a lookup: see ``Warehouse.replace_table``."""
@@ -109,7 +109,7 @@ def _insert_staged(connection: duckdb.DuckDBPyConnection, table: str, staged: St
     """Replace the month by the staged rows, and return how many rows the table counts for it."""
     month, path = staged.partition.month, DIALECT.quote(table)
     connection.execute(delete_month(DIALECT, path, month))
-    schema, errors = schema_of(staged), list[BaseException]()
+    schema, errors = staged.schema, list[BaseException]()
     reader = pa.RecordBatchReader.from_batches(schema, _batches(staged, errors, copy_context()))
     connection.register(_STAGED, reader)
     try:
@@ -144,7 +144,7 @@ def _batches(staged: Stage, errors: list[BaseException], context: Context) -> It
     """
     done = 0
     try:
-        for batch in batches(staged):
+        for batch in staged.batches():
             yield batch
             done += batch.num_rows
             context.run(tell, Event(str(staged.partition), "load", done, staged.rows_expected))

@@ -13,7 +13,6 @@ from pgpq import ArrowToPostgresBinaryEncoder
 from nyctaxi_etl.core.partition import Month
 from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.schema.columns import quote
-from nyctaxi_etl.staging.files import batches, schema_of
 from nyctaxi_etl.warehouses.base import check_rows, clean_ledger_row
 from nyctaxi_etl.warehouses.postgres.locks import wait
 from nyctaxi_etl.warehouses.postgres.sql import (
@@ -30,8 +29,9 @@ from nyctaxi_etl.warehouses.sql import insert_month
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nyctaxi_etl.core.partition import Partition, Stage
+    from nyctaxi_etl.core.partition import Partition
     from nyctaxi_etl.schema.columns import Dataset
+    from nyctaxi_etl.staging.stage import Stage
     from nyctaxi_etl.warehouses.ledger import LedgerRow
     from nyctaxi_etl.warehouses.postgres.sql import Cursor
 
@@ -67,14 +67,14 @@ def create_partition(cursor: Cursor, table: str, month: Month) -> NewPartition:
 
 def copy_staged(cursor: Cursor, new: NewPartition, staged: Stage) -> int:
     """Copy the staged rows in binary, and return how many the server says it took."""
-    schema = schema_of(staged)
+    schema = staged.schema
     encoder = ArrowToPostgresBinaryEncoder(schema)
     # FREEZE: the table is of this transaction, so its rows need no second visit by vacuum.
     statement = f"COPY {new.path} ({', '.join(map(quote, schema.names))}) FROM STDIN (FORMAT BINARY, FREEZE)"
     with cursor.copy(statement.encode()) as copy:
         copy.write(encoder.write_header())
         done = 0
-        for batch in batches(staged):
+        for batch in staged.batches():
             copy.write(encoder.write_batch(batch))
             done += batch.num_rows
             tell(Event(str(staged.partition), "load", done, staged.rows_expected))

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy.engine import Engine
 
-    from nyctaxi_etl.core.partition import Stage
     from nyctaxi_etl.schema.columns import Column, Dataset
+    from nyctaxi_etl.staging.stage import Stage
     from nyctaxi_etl.warehouses.postgres.sql import Cursor
 
 
@@ -84,7 +84,7 @@ class Postgres:
             for row in ledger:
                 write_ledger_row(cursor, row, subject)
             exchange(cursor, partitions, partition)
-        return ledger[-1].rows_loaded
+        return ledger[-1].lineage.rows_loaded
 
     def replace_table(self, table: str, columns: Sequence[Column], rows: pa.Table) -> int:
         """Replace all rows of a lookup: see ``Warehouse.replace_table``."""

@@ -11,7 +11,6 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.schema.columns import FILE_MONTH
-from nyctaxi_etl.staging.files import batches
 from nyctaxi_etl.warehouses.base import (
     Capabilities,
     check_lookup_rows,
@@ -43,8 +42,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy.engine import Connection, Engine
 
-    from nyctaxi_etl.core.partition import Stage
     from nyctaxi_etl.schema.columns import Column, Dataset
+    from nyctaxi_etl.staging.stage import Stage
 
 _CHUNK_ROWS = 10_000
 # What makes the next transaction one that only reads; SQLite has a switch of its own, others are rolled back.
@@ -109,7 +108,7 @@ class AnyDatabase:
             connection.execute(clean.delete().where(clean.c.file_month == row.file_month))
             _insert_clean(connection, trips, clean, row, dropped)
             check_rows(row, _count(connection, clean, row))
-            return row.rows_loaded
+            return row.lineage.rows_loaded
 
     def replace_table(self, table: str, columns: Sequence[Column], rows: pa.Table) -> int:
         """Replace all rows of a lookup: see ``Warehouse.replace_table``."""
@@ -158,7 +157,7 @@ class AnyDatabase:
 
 def _insert_staged(connection: Connection, trips: sa.Table, staged: Stage) -> None:
     done = 0
-    for batch in batches(staged):
+    for batch in staged.batches():
         frame = batch.to_pandas(types_mapper=pd.ArrowDtype)
         frame[FILE_MONTH.name] = staged.partition.month.first_day
         kinds = {column.name: column.type for column in trips.columns}
