@@ -46,7 +46,7 @@ from nyctaxi_etl.core.errors import NycTaxiError
 from support.published import stage_file
 try:
     staged = stage_file(Path({str(path)!r}), YELLOW).staged
-    print(staged.rows_read, staged.rows_loaded, staged.rows_rejected)
+    print(staged.lineage.rows_read, staged.lineage.rows_loaded, staged.lineage.rows_rejected)
 except NycTaxiError as error:
     print(error)
 status = Path("/proc/self/status")
