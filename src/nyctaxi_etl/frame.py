@@ -24,6 +24,7 @@ from nyctaxi_etl.schema.datasets import DATASETS, FIRST_MONTHS
 from nyctaxi_etl.staging.files import arrow_schema
 from nyctaxi_etl.warehouses.duckdb import reading
 from nyctaxi_etl.warehouses.duckdb.reading import Rows, Wanted
+from nyctaxi_etl.warehouses.opening import duckdb_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -151,8 +152,8 @@ def _columns(color: Color, names: Sequence[str] | None) -> tuple[Column, ...]:
 
 def _batches(request: _Request, batch_rows: int) -> Iterator[pa.RecordBatch]:
     with reading.connect() as connection, ExitStack() as stack:
-        file = reading.file_of(request.at, request.data_dir)
-        origin = _warehouse(request, file, connection) if file else _lake(request, connection, stack)
+        file = duckdb_file(request.at, request.data_dir)
+        origin = _lake(request, connection, stack) if file is None else _warehouse(request, Path(file), connection)
         rows = {partition: origin.rows_of(partition) for partition in request.partitions}
         _refuse_missing(origin, [partition for partition, one in rows.items() if one is None])
         present = {partition: one for partition, one in rows.items() if one}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from nyctaxi_etl.warehouses.base import Warehouse
 
+_DUCKDB = "duckdb:///"
 # Whose databases are files; and the packages that bring a driver, where they are not called as it is.
 _FILES = frozenset({"duckdb", "sqlite"})
 _PACKAGES: Mapping[str, str] = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary", "pymysql": "pymysql"}
@@ -32,16 +33,20 @@ def open_warehouse(address: str, data_dir: Path) -> Warehouse:
     Nothing is connected to yet. Raises ``UsageError`` for an address that can't be one or holds a password.
     """
     refuse_secret("to", address)
-    if address == "duckdb":
-        address = f"duckdb:///{data_dir / 'nyctaxi.duckdb'}"
-    scheme = address.partition(":")[0].partition("+")[0]
-    if scheme == "duckdb" and address.startswith("duckdb:///"):
+    file = duckdb_file(address, data_dir)
+    if file is not None:
         from nyctaxi_etl.warehouses.duckdb.warehouse import DuckDB
 
-        file = address.removeprefix("duckdb:///")
         folder_of(str(Path(file).absolute()), "to")  # DuckDB opens no path that isn't UTF-8
         return DuckDB(file)
     return from_engine(_engine_of(address))
+
+
+def duckdb_file(address: str, data_dir: Path) -> str | None:
+    """Return the file that ``duckdb`` or ``duckdb:///path`` names, ``None`` for another address."""
+    if address == "duckdb":
+        return str(data_dir / "nyctaxi.duckdb")
+    return address.removeprefix(_DUCKDB) if address.startswith(_DUCKDB) else None
 
 
 def from_engine(engine: Engine) -> Warehouse:

@@ -6,7 +6,6 @@ A condition is one expression in SQL, written by anybody: it can't read another 
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
@@ -16,16 +15,16 @@ from nyctaxi_etl.core.errors import NycTaxiError, UsageError, WarehouseError
 from nyctaxi_etl.core.partition import Month
 from nyctaxi_etl.schema.columns import FILE_MONTH, quote
 from nyctaxi_etl.schema.datasets import DATASETS
-from nyctaxi_etl.warehouses.ledger import LEDGER_TABLE
+from nyctaxi_etl.warehouses.duckdb.tables import ledger_rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from nyctaxi_etl.core.partition import Partition
     from nyctaxi_etl.schema.columns import Column
 
-_SCHEME = "duckdb:///"
 _ATTACHED = "warehouse"
 # Enough for the row groups in flight, however large the months are.
 _SETTINGS = {"memory_limit": "512MB", "threads": "2"}
@@ -47,13 +46,6 @@ class Wanted(NamedTuple):
     parameters: Mapping[str, Any]
 
 
-def file_of(address: str, data_dir: Path) -> Path | None:
-    """Return the DuckDB file that an address names, ``None`` for an address of something else."""
-    if address == "duckdb":
-        return data_dir / "nyctaxi.duckdb"
-    return Path(address.removeprefix(_SCHEME)) if address.startswith(_SCHEME) else None
-
-
 def connect() -> AbstractContextManager[duckdb.DuckDBPyConnection]:
     """Open a DuckDB in memory, with settings of its own."""
     return closing(duckdb.connect(":memory:", config=dict(_SETTINGS)))
@@ -70,10 +62,7 @@ def loaded_months(connection: duckdb.DuckDBPyConnection, path: Path, table: str)
     try:
         connection.execute(f"ATTACH {_literal(str(path))} AS {_ATTACHED} (TYPE duckdb, READ_ONLY)")
         connection.execute(f"USE {_ATTACHED}")
-        sql = f"SELECT file_month FROM {quote(LEDGER_TABLE)} WHERE table_name = ?"  # noqa: S608 - quoted
-        return frozenset(Month.of(day) for (day,) in connection.execute(sql, [table]).fetchall())
-    except duckdb.CatalogException:  # a DuckDB file without a ledger
-        return frozenset()
+        return frozenset(Month.of(row.file_month) for row in ledger_rows_of(connection, table))
     except duckdb.Error as error:
         message = f"{path} can't be opened: {first_line(error)}"
         raise WarehouseError(message, "Close what has it open, or name another with at='duckdb:///path'.") from error
