@@ -1,4 +1,4 @@
-"""Generated months: the same bytes always, the published layouts, plausible trips, and the warts at their rates."""
+"""Generated months: the same bytes always, the published layouts, plausible trips, and the defects at their rates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from nyctaxi_etl.core.partition import Color, Month, Partition
 from nyctaxi_etl.core.progress import Event, listening
-from nyctaxi_etl.sample.defects import SURE_ROWS, WARTS
+from nyctaxi_etl.sample.defects import DEFECTS, SURE_ROWS
 from nyctaxi_etl.sample.eras import CSV_LAYOUTS, csv_layout, parquet_columns
 from nyctaxi_etl.sample.months import write_month
 from nyctaxi_etl.schema.datasets import GREEN, YELLOW
@@ -245,7 +245,7 @@ def test_2018_fills_the_other_base_column(tmp_path: Path) -> None:
     assert all(row[5].upper().startswith("B") for row in rows)
 
 
-WART_ROWS = 200_000
+DEFECT_ROWS = 200_000
 START, END = datetime(2021, 1, 1), datetime(2021, 2, 1)  # noqa: DTZ001 - published without a zone
 SEEN: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series[bool]]]] = {
     "negative_fare": ("yellow", lambda trips: trips.fare_amount < 0),
@@ -266,21 +266,21 @@ SEEN: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series[bool]]]] = {
 def months(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
     """A large month of each colour, read from Parquet."""
     folder = tmp_path_factory.mktemp("months")
-    return {color: frame(folder, f"{color}/2021-01", WART_ROWS) for color in Color}
+    return {color: frame(folder, f"{color}/2021-01", DEFECT_ROWS) for color in Color}
 
 
 @pytest.mark.parametrize("name", SEEN)
-def test_warts_are_there_at_their_rates(months: dict[str, pd.DataFrame], name: str) -> None:
-    """What is declared of a wart is what is found, within chance and what other warts add."""
+def test_defects_are_there_at_their_rates(months: dict[str, pd.DataFrame], name: str) -> None:
+    """What is declared of a defect is what is found, within chance and what other defects add."""
     color, seen = SEEN[name]
-    expected = next(wart.share for wart in WARTS if wart.name == name) * WART_ROWS
+    expected = next(defect.share for defect in DEFECTS if defect.name == name) * DEFECT_ROWS
     found = int(seen(months[color]).sum())
     assert 0.9 * expected - 4 * expected**0.5 <= found <= 1.35 * expected + 4 * expected**0.5 + 1
 
 
 @pytest.mark.parametrize("name", SEEN)
-def test_a_small_month_has_every_wart(tmp_path: Path, name: str) -> None:
-    """From 10,000 rows on each wart is there once at least."""
+def test_a_small_month_has_every_defect(tmp_path: Path, name: str) -> None:
+    """From 10,000 rows on each defect is there once at least."""
     color, seen = SEEN[name]
     assert seen(frame(tmp_path, f"{color}/2021-01", SURE_ROWS)).any()
 
@@ -304,9 +304,9 @@ def _unparsable(rows: list[list[str]]) -> list[list[str]]:
     return [row for row in rows if len(row) < fields or "see receipt" in row]
 
 
-def test_every_rule_has_its_wart() -> None:
+def test_every_rule_has_its_defect() -> None:
     """Each rule of the metered colours finds something to do in a sample."""
-    assert {rule.name for rule in (*YELLOW.rules, *GREEN.rules)} <= {wart.name for wart in WARTS}
+    assert {rule.name for rule in (*YELLOW.rules, *GREEN.rules)} <= {defect.name for defect in DEFECTS}
 
 
 @pytest.mark.parametrize("color", ["yellow", "green"])

@@ -114,9 +114,9 @@ def _strong(headers: Mapping[str, str]) -> str:
 
 
 def _range(text: str) -> tuple[int, int]:
-    """Return first byte and total of a Content-Range; (-1, 0) if it has none, total 0 if it is not told."""
-    found = _RANGE.fullmatch(text.strip())
-    return (int(found[1]), number(found[2])) if found else (-1, 0)
+    """Return first byte and total of a Content-Range; (-1, 0) if it has none, total 0 if it has no number."""
+    match = _RANGE.fullmatch(text.strip())
+    return (int(match[1]), number(match[2])) if match else (-1, 0)
 
 
 def _when(text: str) -> datetime | None:

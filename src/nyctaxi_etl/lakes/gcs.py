@@ -15,8 +15,8 @@ from nyctaxi_etl.core.disk import disk_errors_as
 from nyctaxi_etl.core.errors import LakeError, NotPublished, Transient, UsageError
 from nyctaxi_etl.lakes.base import CHUNK_BYTES, DISK_HINT
 from nyctaxi_etl.lakes.gcs_refusals import (
-    AGAIN,
     CREDENTIALS,
+    RUN_AGAIN,
     MissingError,
     ReplacedError,
     SessionGoneError,
@@ -137,7 +137,7 @@ class GcsLake:
         if checksum(part) != info.crc32c:
             part.unlink()
             message = f"{self.uri(key)}: its bytes came damaged; their crc32c is not {info.crc32c}."
-            raise Transient(message, AGAIN)
+            raise Transient(message, RUN_AGAIN)
         return part.replace(target)
 
     def open(self, key: str) -> BinaryIO:
@@ -206,7 +206,7 @@ class GcsLake:
                 scheme = urlsplit(url).scheme
             if scheme not in {"https", urlsplit(self._bucket.client.api_endpoint).scheme}:
                 message = f"{upload.uri}: the bucket named no safe address to send to."
-                raise Transient(message, AGAIN)
+                raise Transient(message, RUN_AGAIN)
             return url
 
         url = with_retries(begin, upload.subject, "put")
@@ -235,7 +235,7 @@ class GcsLake:
                     raise
             if into.done == start:
                 message = f"{self.uri(key)}: nothing came after {start:,} of {info.size:,} bytes."
-                raise Transient(message, AGAIN)
+                raise Transient(message, RUN_AGAIN)
 
         try:
             while into.done < info.size:
@@ -244,4 +244,4 @@ class GcsLake:
             raise self._replaced(key) from None
 
     def _replaced(self, key: str) -> Transient:
-        return Transient(f"{self.uri(key)}: another run replaced it while it was read.", AGAIN)
+        return Transient(f"{self.uri(key)}: another run replaced it while it was read.", RUN_AGAIN)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from requests import Response
 
 ROLE = "roles/storage.objectUser"
-AGAIN = "Run the same command again: months that are there are left as they are."
+RUN_AGAIN = "Run the same command again: months that are there are left as they are."
 CREDENTIALS = "Run `gcloud auth application-default login`, or register a service account (`nyctaxi blocks-init`)."
 _FINE = range(200, 400)
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
@@ -126,7 +126,7 @@ def refusal(uri: str, status: int, explained: str, headers: Mapping[str, str]) -
     words = f" It said: {explained}" if explained else ""
     if status in _BUSY:
         after = retry_after(headers.get("Retry-After", ""))
-        return Transient(f"{uri}: the bucket answered {status}.{words}", AGAIN, after)
+        return Transient(f"{uri}: the bucket answered {status}.{words}", RUN_AGAIN, after)
     kind, meaning, hint = _meaning(status, explained)
     bucket = "/".join(uri.split("/")[:3])
     return kind(f"{uri}: {meaning.format(bucket=bucket)}{words}", hint.format(bucket=bucket, uri=uri))
@@ -141,12 +141,12 @@ def _meaning(status: int, explained: str) -> tuple[type[LakeError], str, str]:
 
 def unreadable(uri: str, error: Exception) -> Transient:
     """Return the error for an answer that is none of the bucket's, so that no part of it can be taken."""
-    return Transient(f"{uri}: what came is no answer of a bucket ({type(error).__name__}).", AGAIN)
+    return Transient(f"{uri}: what came is no answer of a bucket ({type(error).__name__}).", RUN_AGAIN)
 
 
 def broken(uri: str, error: Exception) -> Transient:
     """Return the error for a connection that broke; the library's own words may hold addresses, so only its kind."""
-    return Transient(f"{uri}: the connection broke ({type(error).__name__}).", AGAIN)
+    return Transient(f"{uri}: the connection broke ({type(error).__name__}).", RUN_AGAIN)
 
 
 def explanation(answer: Response) -> str:

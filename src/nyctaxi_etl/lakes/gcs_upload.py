@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from nyctaxi_etl.core import retry
 from nyctaxi_etl.core.errors import Transient
 from nyctaxi_etl.core.progress import Event, tell
-from nyctaxi_etl.lakes.gcs_refusals import AGAIN, SessionGoneError, broken, explanation, refusal, unreadable
+from nyctaxi_etl.lakes.gcs_refusals import RUN_AGAIN, SessionGoneError, broken, explanation, refusal, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,7 +121,7 @@ def _send_chunk(http: Session, url: str, upload: FileUpload, start: int, chunk_b
             stored = _put(http, url, upload, about, _Slice(upload, start, end))
         if isinstance(stored, int) and not start < stored <= upload.size:
             message = f"{upload.uri}: the bucket holds {stored:,} bytes where {start:,} of {upload.size:,} were sent."
-            raise Transient(message, AGAIN)
+            raise Transient(message, RUN_AGAIN)
         return stored
 
     return with_retries(attempt, upload.subject, "put")
@@ -145,7 +145,7 @@ def _put(http: Session, url: str, upload: FileUpload, about: str, body: bytes | 
         return int(stored[1]) + 1 if stored else 0
     if answer.status_code in _GONE:
         message = f"{upload.uri}: the bucket forgot the upload that was begun."
-        raise SessionGoneError(message, AGAIN)
+        raise SessionGoneError(message, RUN_AGAIN)
     raise refusal(upload.uri, answer.status_code, explanation(answer), answer.headers)
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nyctaxi_etl.core.partition import Month
-from nyctaxi_etl.sample import city as habits
-from nyctaxi_etl.sample.trips import DAY, HOUR, NULL, among, due, shares, tariff
+from nyctaxi_etl.sample import city
+from nyctaxi_etl.sample.trips import DAY, HOUR, NULL, charge_where, in_zones, tariff, weighted_table
 
 if TYPE_CHECKING:
     from nyctaxi_etl.core.partition import Partition
@@ -51,7 +51,7 @@ def metered(partition: Partition, dice: Dice, trips: Trips) -> Trips:
 
 
 def total(trips: Trips) -> Numbers:
-    """Return the sum of the charges that there are and that are not null."""
+    """Return the sum of the charges that the trips have and that are not null."""
     charges = [trips[name] for name in CHARGES if name in trips]
     summed: Numbers = np.sum([np.where(charge == NULL, 0, charge) for charge in charges], axis=0)
     return summed
@@ -59,17 +59,17 @@ def total(trips: Trips) -> Numbers:
 
 def _entered(partition: Partition, dice: Dice, trips: Trips) -> Trips:
     start, end = trips["pickup_location_id"], trips["dropoff_location_id"]
-    vendors = [row for row in habits.VENDORS if row.color is partition.color and row.since <= partition.month]
+    vendors = [row for row in city.VENDORS if row.color is partition.color and row.since <= partition.month]
     cards = int(9900 * tariff(partition).card)
-    to_jfk = (end == habits.JFK) & among(habits.CONGESTED, start) | (start == habits.JFK) & among(habits.CONGESTED, end)
-    agreed = dice.chance(habits.AGREED[partition.color])
+    to_jfk = (end == city.JFK) & in_zones(city.CONGESTED, start) | (start == city.JFK) & in_zones(city.CONGESTED, end)
+    agreed = dice.chance(city.AGREED[partition.color])
     none = np.full(dice.count, NULL)
     return {
-        "vendor_id": dice.pick(shares(vendors[-1].shares)),
-        "passenger_count": dice.pick(shares(habits.PASSENGERS)),
-        "ratecode_id": np.select([agreed, to_jfk, end == habits.EWR], [_AGREED, _TO_JFK, _TO_NEWARK], _STANDARD),
-        "store_and_fwd_flag": dice.chance(habits.STORED).astype(np.int64),
-        "payment_type": dice.pick(shares({_CARD: cards, 2: 9900 - cards, 3: 50, 4: 40, 5: 10})),
+        "vendor_id": dice.pick(weighted_table(vendors[-1].shares)),
+        "passenger_count": dice.pick(weighted_table(city.PASSENGERS)),
+        "ratecode_id": np.select([agreed, to_jfk, end == city.EWR], [_AGREED, _TO_JFK, _TO_NEWARK], _STANDARD),
+        "store_and_fwd_flag": dice.chance(city.STORED).astype(np.int64),
+        "payment_type": dice.pick(weighted_table({_CARD: cards, 2: 9900 - cards, 3: 50, 4: 40, 5: 10})),
         "trip_type": np.where(agreed, 2, 1),
         "ehail_fee": none,
         "request_source": none,
@@ -78,29 +78,31 @@ def _entered(partition: Partition, dice: Dice, trips: Trips) -> Trips:
 
 def _positions(dice: Dice, trips: Trips) -> Trips:
     ends = ("pickup_location_id", "pickup_location_id", "dropoff_location_id", "dropoff_location_id")
-    found: Trips = {}
+    positions: Trips = {}
     for number, (name, zone) in enumerate(zip(POSITIONS, ends, strict=True)):
-        boxes = np.array([habits.OUTER_BOX[number % 2]] * (habits.OUTSIDE_ZONE + 1), np.int64)
-        for known, centre in habits.CENTRES.items():
-            boxes[known] = centre[number % 2] - habits.NEAR, 2 * habits.NEAR
+        boxes = np.array([city.OUTER_BOX[number % 2]] * (city.OUTSIDE_ZONE + 1), np.int64)
+        for zone_id, centre in city.CENTRES.items():
+            boxes[zone_id] = centre[number % 2] - city.NEAR, 2 * city.NEAR
         low, width = boxes[trips[zone]].T
-        found[name] = low * 1000 + dice.below(1000) * width
-    return found
+        positions[name] = low * 1000 + dice.below(1000) * width
+    return positions
 
 
 def _charges(partition: Partition, dice: Dice, trips: Trips) -> Trips:
     start, end, prices = trips["pickup_location_id"], trips["dropoff_location_id"], tariff(partition)
-    to_airport = among(habits.AIRPORTS, start) | among(habits.AIRPORTS, end)
-    toll = to_airport & dice.chance(habits.TOLL_TO_AIRPORT) | dice.chance(habits.TOLL_IN_TOWN)
+    to_airport = in_zones(city.AIRPORTS, start) | in_zones(city.AIRPORTS, end)
+    toll = to_airport & dice.chance(city.TOLL_TO_AIRPORT) | dice.chance(city.TOLL_IN_TOWN)
     charges = {
         "fare_amount": _fares(prices, dice, trips),
         "extra": _extras(prices, trips),
-        "mta_tax": due(prices.mta, trips["ratecode_id"] != _AGREED),
-        "tolls_amount": due(prices.toll, toll),
-        "improvement_surcharge": due(prices.improvement, start > 0),
-        "congestion_surcharge": due(prices.congestion, among(habits.CONGESTED, start) | among(habits.CONGESTED, end)),
-        "airport_fee": due(prices.airport, among(habits.AIRPORTS, start)),
-        "cbd_congestion_fee": due(prices.cbd, among(habits.CBD, start) | among(habits.CBD, end)),
+        "mta_tax": charge_where(prices.mta, trips["ratecode_id"] != _AGREED),
+        "tolls_amount": charge_where(prices.toll, toll),
+        "improvement_surcharge": charge_where(prices.improvement, start > 0),
+        "congestion_surcharge": charge_where(
+            prices.congestion, in_zones(city.CONGESTED, start) | in_zones(city.CONGESTED, end)
+        ),
+        "airport_fee": charge_where(prices.airport, in_zones(city.AIRPORTS, start)),
+        "cbd_congestion_fee": charge_where(prices.cbd, in_zones(city.CBD, start) | in_zones(city.CBD, end)),
     }
     return charges | {"tip_amount": _tips(dice, trips["payment_type"], total(charges))}
 
@@ -110,23 +112,23 @@ def _fares(prices: Tariff, dice: Dice, trips: Trips) -> Numbers:
     minutes = (trips["dropoff_datetime"] - trips["pickup_datetime"]) // 60
     # A mile in three minutes is paid by distance alone; what it takes longer is paid by time.
     units = miles // 20 + np.maximum(0, minutes - miles * 3 // 100)
-    least, steps = habits.AGREED_STEPS
-    agreed = habits.AGREED_STEP * (least + dice.below(steps))
+    least, steps = city.AGREED_STEPS
+    agreed = city.AGREED_STEP * (least + dice.below(steps))
     fares: Numbers = np.select(
         [rate == _TO_JFK, rate == _AGREED], [prices.jfk, agreed], prices.drop + prices.unit * units
     )
-    return np.minimum(fares, habits.MOST_FARE)
+    return np.minimum(fares, city.MOST_FARE)
 
 
 def _extras(prices: Tariff, trips: Trips) -> Numbers:
     hour, weekday = trips["pickup_datetime"] // HOUR % 24, (trips["pickup_datetime"] // DAY + 3) % 7
-    night = (hour >= habits.NIGHT[0]) | (hour < habits.NIGHT[1])
-    rush = (hour >= habits.RUSH[0]) & (hour < habits.RUSH[1]) & (weekday < habits.SATURDAY)
+    night = (hour >= city.NIGHT[0]) | (hour < city.NIGHT[1])
+    rush = (hour >= city.RUSH[0]) & (hour < city.RUSH[1]) & (weekday < city.SATURDAY)
     extras = np.select([night, rush], [prices.night, prices.rush], 0)
     return np.where(trips["ratecode_id"] == _STANDARD, extras, 0)
 
 
 def _tips(dice: Dice, payment: Numbers, charged: Numbers) -> Numbers:
-    tips = charged * dice.pick(shares(habits.TIP_PERCENTS)) // 100
-    tips = np.where(dice.chance(habits.ROUND_TIPS), (tips + 50) // 100 * 100, tips)
+    tips = charged * dice.pick(weighted_table(city.TIP_PERCENTS)) // 100
+    tips = np.where(dice.chance(city.ROUND_TIPS), (tips + 50) // 100 * 100, tips)
     return np.where(payment == _CARD, tips, 0)

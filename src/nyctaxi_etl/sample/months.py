@@ -1,4 +1,4 @@
-"""Makes a month: any month of any colour at any size, shaped like the published file of that month, warts included.
+"""Makes a month: any month of any colour at any size, shaped like the published file of that month, defects included.
 
 For trying things without a network, and for measuring. Nothing in it happened; the same month is the same file always.
 """
@@ -16,7 +16,7 @@ from isal import igzip
 
 from nyctaxi_etl.core.partition import Color, Month
 from nyctaxi_etl.core.progress import Event, tell
-from nyctaxi_etl.sample.defects import TORN, WORD, spoil
+from nyctaxi_etl.sample.defects import TORN, WORD, add_defects
 from nyctaxi_etl.sample.eras import CRLF, canonical, csv_layout, parquet_columns
 from nyctaxi_etl.sample.meter import metered
 from nyctaxi_etl.sample.trips import NULL, VOCABULARY, Dice, dispatched, hailed_by_app, journeys
@@ -70,7 +70,7 @@ def _draw(partition: Partition, rows: int) -> Iterator[Trips]:
     for first in range(0, rows, _CHUNK):
         dice = Dice(f"{partition} {rows} {first}", min(_CHUNK, rows - first))
         trips = _KINDS[partition.color](partition, dice, journeys(partition, dice, first, rows))
-        yield spoil(partition, dice, first, rows, trips)
+        yield add_defects(partition, dice, first, rows, trips)
         tell(Event(str(partition), "extract", first + dice.count, rows))
 
 
@@ -130,11 +130,13 @@ def _lines(color: Color, layout: CsvLayout, numbers: Mapping[str, pa.Array], tri
     names = layout.header.split(",")
     columns = [canonical(color, name) for name in names]
     fields = [_field(layout, name, column, numbers, trips) for name, column in zip(names, columns, strict=True)]
-    word = next(place for wanted in _WORD_COLUMNS for place, column in enumerate(columns) if column.name == wanted)
+    word = next(index for wanted in _WORD_COLUMNS for index, column in enumerate(columns) if column.name == wanted)
     fields[word] = pc.if_else(pa.array(trips["unparsable"] == WORD), _A_WORD, fields[word])
+    # A torn line ends in the middle: it is joined of the first half of the fields, for the torn rows alone.
     torn = trips["unparsable"] == TORN
     half = [field.filter(pa.array(torn)) for field in fields[: len(fields) // 2]]
     lines = pc.replace_with_mask(_joined(layout, fields, layout.trailing), pa.array(torn), _joined(layout, half, ""))
+    # Arrow keeps texts one after the other in one buffer, which is the file's bytes: nothing is copied.
     length = int(np.frombuffer(lines.buffers()[1], np.int32)[len(lines)])
     return memoryview(lines.buffers()[2])[:length]
 
@@ -154,16 +156,17 @@ def _field(layout: CsvLayout, name: str, column: Column, numbers: Mapping[str, p
     values = trips[column.name]
     if name in layout.empty:
         return pa.nulls(len(values), pa.string())
-    if name in layout.unmetered:
+    if name in layout.unmetered:  # a null rate code says that the meter's data are missing
         values = np.where(trips["ratecode_id"] == NULL, NULL, values)
     if column.name in layout.words:
         others, vts = (_text_of(words, values) for words in layout.words[column.name])
         return others if others.equals(vts) else pc.if_else(pa.array(trips["vendor_id"] == _VTS), vts, others)
     if column.name in VOCABULARY:
         return _text_of(VOCABULARY[column.name], values)
-    if column.type in numbers:
+    if column.type in numbers:  # looked up, not written: a month has millions, of a few thousand different ones
         return numbers[column.type].take(pa.array(values + _BOUND, mask=values == NULL))
     if column.type == "degrees":
+        # 2009 to 2014 write -73.991956999999999, since 2015 what a float of 32 bits is: -74.00164794921875.
         degrees = values / _SCALES["degrees"]
         single = degrees.astype(np.float32).astype(np.float64) if layout.numbers == "sql" else degrees
         return pa.array([f"{degree:.17g}" for degree in single.tolist()])

@@ -28,7 +28,7 @@ _READ_AHEAD_BYTES = 1 << 20
 # A page's header takes some 30 bytes, with the extremes of short values less than 200.
 _HEADER_BYTES = (512, 1 << 20)
 _MAGIC = b"PAR1"
-_AGAIN = "It is damaged, or no month of trips: fetch it again."
+_FETCH_AGAIN = "It is damaged, or no month of trips: fetch it again."
 
 
 class Column(NamedTuple):
@@ -70,7 +70,7 @@ def rows_at_once(path: Path) -> int:
             for page in _pages(file, column, path):
                 if not 0 <= page.unpacked <= PAGE_BYTES:
                     message = f"{path.name}: a page of column {column.name} is said to have {page.unpacked:,} bytes."
-                    raise CorruptFile(message, _AGAIN)
+                    raise CorruptFile(message, _FETCH_AGAIN)
                 longest[column.name] = max(longest.get(column.name, 1), page.unpacked / max(page.values, 1))
     return max(1, min(BATCH_ROWS, int(BATCH_BYTES / max(sum(longest.values()), 1))))
 
@@ -83,13 +83,13 @@ def _columns(file: BinaryIO, path: Path) -> Iterator[Column]:
     length = int.from_bytes(tail[:4], "little")
     if tail[4:] != _MAGIC or not 0 < length <= min(FOOTER_BYTES, size - 8):
         message = f"{path.name} has no footer of Parquet's at its end."
-        raise CorruptFile(message, _AGAIN)
+        raise CorruptFile(message, _FETCH_AGAIN)
     file.seek(size - 8 - length)
     try:
         footer = Reader(file.read(length)).struct()
     except (IndexError, ValueError):
         message = f"{path.name}: its footer can't be read."
-        raise CorruptFile(message, _AGAIN) from None
+        raise CorruptFile(message, _FETCH_AGAIN) from None
     for group in _list(footer, 4):  # RowGroup
         for chunk in _list(_fields(group), 1):  # ColumnChunk
             about = _fields(_fields(chunk).get(3))  # ColumnMetaData
@@ -115,11 +115,11 @@ def _pages(file: BinaryIO, column: Column, path: Path) -> Iterator[Page]:
             break
         else:
             message = f"{path.name}: a page of its column {column.name} can't be read."
-            raise CorruptFile(message, _AGAIN)
+            raise CorruptFile(message, _FETCH_AGAIN)
         # Of the kinds of page, the data page (5), the dictionary (7) and the data page of version 2 (8) have values.
         counts = (_number(_fields(fields.get(kind)), 1) for kind in (5, 7, 8))
         yield Page(_number(fields, 2), max(counts))
-        start += header.place + max(0, _number(fields, 3))
+        start += header.position + max(0, _number(fields, 3))
 
 
 def _number(fields: Fields, number: int) -> int:

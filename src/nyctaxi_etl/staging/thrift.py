@@ -17,14 +17,14 @@ _LONG_LIST = 0x0F
 
 
 class Reader:
-    """Reads bytes from the first on; ``place`` is the next one.
+    """Reads bytes from the first on; ``position`` is the next one.
 
     Raises ``IndexError`` where the bytes end too early, ``ValueError`` where they are nothing of Thrift's.
     """
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self.place = 0
+        self.position = 0
 
     def struct(self, depth: int = 0) -> Fields:
         """Return a struct's fields by number; doubles and maps are passed over, as no size is one."""
@@ -64,15 +64,15 @@ class Reader:
         return self._value(kind, depth)
 
     def _byte(self) -> int:
-        value = self._data[self.place]
-        self.place += 1
+        value = self._data[self.position]
+        self.position += 1
         return value
 
     def _bytes(self, count: int) -> bytes:
-        start, self.place = self.place, self.place + count
-        if self.place > len(self._data):
+        start, self.position = self.position, self.position + count
+        if self.position > len(self._data):
             raise IndexError
-        return self._data[start : self.place]
+        return self._data[start : self.position]
 
     def _unsigned(self) -> int:
         value = shift = 0

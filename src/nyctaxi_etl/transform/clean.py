@@ -129,10 +129,10 @@ def _absent(kind: pa.DataType, rows: int) -> Converted:
 def _misfits(rows: Rows, faults: list[_Fault], bad: pa.Array | None) -> pa.RecordBatch:
     """Set aside the rows with a value that doesn't fit, each with its first such value."""
     reasons: dict[int, str] = {}
-    told = None
+    explained = None
     for name, mask, values in faults:
-        where = pc.indices_nonzero(mask if told is None else pc.and_not(mask, told))
-        told = any_of(told, mask)
+        where = pc.indices_nonzero(mask if explained is None else pc.and_not(mask, explained))
+        explained = any_of(explained, mask)
         for index, value in zip(where.to_pylist(), for_people(values.take(where)), strict=True):
             reasons[index] = f"{name}: {str(value)[:80]!r} does not fit"
     if bad is None or not reasons:

@@ -32,7 +32,7 @@ class Pickups:
     outside: Counter[str] = field(default_factory=Counter)
 
     def plus(self, other: Pickups) -> Pickups:
-        """Return the sum of both."""
+        """Return the sum of these and the others."""
         return Pickups(self.total + other.total, self.outside + other.outside)
 
 
@@ -42,14 +42,15 @@ def count_pickups(batch: pa.RecordBatch, month: Month) -> Pickups:
         return Pickups()
     times = batch.column(PICKUP)
     start, end = (scalar(str(edge), times.type) for edge in (month.start, month.next.start))
+    # Most months have none or a few outside: only these are counted by their month.
     away = times.filter(pc.or_(pc.less(times, start), pc.greater_equal(times, end)))
     outside = Counter[str]()
     if len(away):
         twelve, one = (scalar(number, pa.int64()) for number in ("12", "1"))
         months = pc.add(pc.multiply(pc.year(away), twelve), pc.subtract(pc.month(away), one))
-        for found in pc.value_counts(months).to_pylist():
-            year, index = divmod(found["values"], 12)
-            outside[f"{year:04d}-{index + 1:02d}"] = found["counts"]
+        for group in pc.value_counts(months).to_pylist():
+            year, index = divmod(group["values"], 12)
+            outside[f"{year:04d}-{index + 1:02d}"] = group["counts"]
     return Pickups(len(times) - times.null_count, outside)
 
 
@@ -59,6 +60,7 @@ def check_names(names: Sequence[str], partition: Partition, file: str) -> None:
     Names that the colour has for itself outweigh them: then the others are columns that somebody has added.
     """
     color, published = partition.color, {key(name): name.strip() for name in names}
+    # By colour, the names that this file has of those that show the colour.
     signs = {one: [published[sign] for sign in map(key, SIGNS[one]) if sign in published] for one in SIGNS}
     foreign = [name for one in signs for name in signs[one] if name not in signs[color]]
     own = [name for name in signs[color] if all(name not in signs[one] for one in signs if one != color)]
@@ -86,7 +88,7 @@ def check_pickups(pickups: Pickups, partition: Partition, file: str, most: float
 
 def _likeness(signs: Mapping[Color, Sequence[str]], color: Color) -> str:
     """Say which other colour has most of the names."""
-    others = {one: found for one, found in signs.items() if one != color and found}
+    others = {one: names for one, names in signs.items() if one != color and names}
     if not others:
         return ""
     best = max(others, key=lambda one: len(others[one]))
