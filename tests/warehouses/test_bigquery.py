@@ -723,7 +723,7 @@ def test_an_answer_that_is_none_of_bigquerys(place: Place, kind: str, status: in
 
 def test_our_own_mistakes_stay_bugs(place: Place) -> None:
     """Only what fails within Google's library is laid to an answer."""
-    with pytest.raises(AttributeError), Jobs(place.client(), place.dataset).speaking():
+    with pytest.raises(AttributeError), Jobs(place.client(), place.dataset).translated_errors():
         getattr(place, "no_such")  # noqa: B009 - that it isn't there is the point
 
 
@@ -883,7 +883,7 @@ def test_a_lookup_that_expires_is_refused(place: Place) -> None:
 def test_that_tables_can_be_made_is_proved_by_one(place: Place) -> None:
     """It is empty, would expire by itself, and is dropped."""
     jobs = Jobs(place.client(), place.dataset)
-    jobs.prove_changes()
+    jobs.prove_write_access()
     made, dropped = (call for call in place.proxy.calls if call.method in {"POST", "DELETE"})
     left = datetime.fromtimestamp(int(made.body["expirationTime"]) / 1000, UTC) - datetime.now(UTC)
     assert timedelta() < left <= timedelta(hours=1)

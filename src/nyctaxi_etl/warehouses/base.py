@@ -102,13 +102,16 @@ def is_ours(mark: str | None) -> bool:
     return mark is not None and mark.startswith(_OWNER)
 
 
-def check_columns(table: str, found: Mapping[str, str], wanted: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the columns that ``table`` lacks, by name. Raises ``WarehouseError`` if one is there with another type."""
-    for name, kind in wanted.items():
-        if name in found and found[name] != kind:
-            message = f"Column {name} of table {table} is {found[name]}, where {kind} is declared."
+def check_columns(table: str, types: Mapping[str, str], declared: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the ``declared`` columns that ``table`` lacks; both are types by name.
+
+    Raises ``WarehouseError`` if a column has another type than the declared one.
+    """
+    for name, kind in declared.items():
+        if name in types and types[name] != kind:
+            message = f"Column {name} of table {table} is {types[name]}, where {kind} is declared."
             raise WarehouseError(message, "Load into a new table with `table=`, or change the column's type.")
-    return tuple(name for name in wanted if name not in found)
+    return tuple(name for name in declared if name not in types)
 
 
 def check_rows(row: LedgerRow, counted: int) -> None:

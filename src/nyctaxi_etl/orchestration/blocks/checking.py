@@ -91,11 +91,11 @@ def _bigquery(name: str, google: Google) -> str:
 
     jobs = Jobs(bigquery_behind(name, google), google.dataset, retry_seconds=_SECONDS)
     try:
-        with jobs.speaking():
+        with jobs.translated_errors():
             jobs.locate(google.location or None, google.bucket_location or None)
             jobs.refuse_expiring()
-            jobs.bytes_of("SELECT 1")
-            jobs.prove_changes()
+            jobs.estimate_bytes("SELECT 1")
+            jobs.prove_write_access()
     finally:
         jobs.close()
     return "a query can be run, a table made and dropped"

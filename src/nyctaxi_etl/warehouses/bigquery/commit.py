@@ -37,20 +37,20 @@ def commit(jobs: Jobs, sql: str, event: Event) -> None:
     """
     for pause in PAUSES:
         try:
-            with turn(event):
+            with commit_turn(event):
                 jobs.query(sql, event)
         except GoogleAPICallError as error:
             if not is_conflict(error):
                 raise
         else:
             return
-        _rest(random.randint(max(1, pause // 2), pause), event)  # noqa: S311 - no secret: two are not to meet again
-    with turn(event):
+        _pause(random.randint(max(1, pause // 2), pause), event)  # noqa: S311 - no secret: two are not to meet again
+    with commit_turn(event):
         jobs.query(sql, event)
 
 
 @contextmanager
-def turn(event: Event) -> Iterator[None]:
+def commit_turn(event: Event) -> Iterator[None]:
     """Wait until no other month of this process commits, and hold the others up meanwhile."""
     while not _COMMITTING.acquire(timeout=1):
         tell(replace(event, note="waiting for another month's commit"))
@@ -60,7 +60,7 @@ def turn(event: Event) -> Iterator[None]:
         _COMMITTING.release()
 
 
-def _rest(seconds: int, event: Event) -> None:
+def _pause(seconds: int, event: Event) -> None:
     """Wait, telling of it every second: whoever listens may stop the run."""
     for _ in range(seconds):
         tell(replace(event, note=f"canceled for another program's commit, trying again in {seconds} s"))

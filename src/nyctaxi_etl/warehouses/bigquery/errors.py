@@ -36,7 +36,7 @@ _TEXT_CHARACTERS = 1000
 _UNCHANGED = "The month is what it was before."
 
 
-class _Row(NamedTuple):
+class _Fault(NamedTuple):
     """An error that is known by a sign in ``reason: text`` of Google's, and what we say to it."""
 
     sign: str
@@ -47,73 +47,73 @@ class _Row(NamedTuple):
 _ROLES = "The account needs roles/bigquery.dataEditor on the dataset and roles/bigquery.jobUser on the project."
 _OBJECTS = "The account needs roles/storage.objectViewer on the lake's bucket: BigQuery reads it in the account's name."
 # The first row with a sign that is found is taken.
-_KNOWN: Sequence[_Row] = (
-    _Row(_CONFLICT, Transient, f"Another load was committed at the same moment. {_UNCHANGED} Run again."),
-    _Row(r"Not found: Table \S+_staging_", Transient, f"Another run cleared it away. {_UNCHANGED} Run again."),
+_FAULTS: Sequence[_Fault] = (
+    _Fault(_CONFLICT, Transient, f"Another load was committed at the same moment. {_UNCHANGED} Run again."),
+    _Fault(r"Not found: Table \S+_staging_", Transient, f"Another run cleared it away. {_UNCHANGED} Run again."),
     # Seen after a job was refused as a duplicate: googleapis/python-bigquery#2134.
-    _Row("Not found: Job", Transient, f"{_UNCHANGED} Run again."),
-    _Row("Not found: URI", NotPublished, "The lake doesn't have this month: put it there with `nyctaxi upload`."),
-    _Row(
+    _Fault("Not found: Job", Transient, f"{_UNCHANGED} Run again."),
+    _Fault("Not found: URI", NotPublished, "The lake doesn't have this month: put it there with `nyctaxi upload`."),
+    _Fault(
         "requester pays",
         WarehouseError,
         "nyctaxi pays for no requests of others: turn it off (gcloud storage buckets update --no-requester-pays).",
     ),
-    _Row(
+    _Fault(
         r"serviceusage\.services\.use|permission to use project",
         WarehouseError,
         "Name a project that you may use: gcloud auth application-default set-quota-project PROJECT",
     ),
-    _Row(
+    _Fault(
         "accessNotConfigured|has not been used in project",
         WarehouseError,
         "Turn the service on, and wait some minutes: gcloud services enable bigquery.googleapis.com",
     ),
     # Denied though it is in no Google page on loading: a bucket's own role has it, those for objects don't.
-    _Row(
+    _Fault(
         r"storage\.buckets\.get",
         WarehouseError,
         "The account needs roles/storage.legacyBucketReader on the lake's bucket as well.",
     ),
     # "Access Denied: File gs://b/k: Access Denied", "Access Denied: BigQuery BigQuery: Permission denied while globbing
     # file pattern. A does not have storage.objects.get access to the Google Cloud Storage object."
-    _Row(r"Access Denied: File gs://|globbing file pattern|storage\.objects\.", WarehouseError, _OBJECTS),
+    _Fault(r"Access Denied: File gs://|globbing file pattern|storage\.objects\.", WarehouseError, _OBJECTS),
     # Google names both: "Cannot read and write in different locations: source: US, destination: us-east4".
-    _Row(
+    _Fault(
         "different locations",
         UsageError,
         "Use a bucket and a dataset of one place: docs/lake.md has the pairs that fit. "
         "With NYCTAXI_GCS_LOCATION they are compared before anything moves.",
     ),
-    _Row(
+    _Fault(
         "Not found: Dataset",
         UsageError,
         "Make it where the bucket is: bq mk --location=LOCATION --dataset PROJECT:DATASET",
     ),
-    _Row(
+    _Fault(
         "billingNotEnabled|Billing has not been enabled",
         WarehouseError,
         "BigQuery's sandbox can't change rows: turn on billing for the project. A tebibyte read a month is free.",
     ),
-    _Row("bytesBilledLimitExceeded", WarehouseError, f"{_UNCHANGED} Raise {LIMIT_SETTING} if that is meant."),
-    _Row("quotaExceeded", WarehouseError, f"{_UNCHANGED} Wait until the quota is filled again, or have it raised."),
-    _Row("accessDenied", WarehouseError, _ROLES),
+    _Fault("bytesBilledLimitExceeded", WarehouseError, f"{_UNCHANGED} Raise {LIMIT_SETTING} if that is meant."),
+    _Fault("quotaExceeded", WarehouseError, f"{_UNCHANGED} Wait until the quota is filled again, or have it raised."),
+    _Fault("accessDenied", WarehouseError, _ROLES),
 )
 
 
-def error_of(error: Exception, place: str) -> NycTaxiError:
-    """Return the error of ours that says what ``error`` of BigQuery's at ``place`` means."""
+def error_of(error: Exception, dataset: str) -> NycTaxiError:
+    """Return the error of ours that says what ``error`` of BigQuery's at ``dataset`` means."""
     if isinstance(error, google.GoogleAPICallError):
-        return _of_call(error, place)
+        return _of_call(error, dataset)
     if isinstance(error, auth.GoogleAuthError) and not isinstance(error, auth.TransportError):
         return no_credentials(error)
     cause = error.cause if isinstance(error, google.RetryError) and error.cause else error
     if isinstance(cause, google.GoogleAPICallError):
-        return _of_call(cause, place)
-    message = f"{place} did not answer ({type(cause).__name__})."
+        return _of_call(cause, dataset)
+    message = f"{dataset} did not answer ({type(cause).__name__})."
     return Transient(message, f"Is the network up? {_UNCHANGED} Run again.")
 
 
-def unreadable(error: Exception, place: str) -> Transient | None:
+def unreadable_answer(error: Exception, dataset: str) -> Transient | None:
     """Return what is said of an answer that Google's library can't read; none if the error is of another code."""
     frames = error.__traceback__
     while frames and frames.tb_next:
@@ -121,7 +121,7 @@ def unreadable(error: Exception, place: str) -> Transient | None:
     if frames is None or not str(frames.tb_frame.f_globals.get("__name__", "")).startswith("google."):
         return None
     return Transient(
-        f"{place}: what came is no answer of BigQuery's ({type(error).__name__}).", f"{_UNCHANGED} Run again."
+        f"{dataset}: what came is no answer of BigQuery's ({type(error).__name__}).", f"{_UNCHANGED} Run again."
     )
 
 
@@ -138,23 +138,23 @@ def is_conflict(error: Exception) -> bool:
 
 def text_of(error: google.GoogleAPICallError) -> str:
     """Return Google's message in one line, without the request's address and the job's id."""
-    text = _first(error, "message") or str(error.message)
+    text = _first_value(error, "message") or str(error.message)
     return text.strip().partition("\n")[0][:_TEXT_CHARACTERS]
 
 
-def _of_call(error: google.GoogleAPICallError, place: str) -> NycTaxiError:
+def _of_call(error: google.GoogleAPICallError, dataset: str) -> NycTaxiError:
     text, reason = text_of(error), _reason(error)
-    message = f"{place}: {text}"
+    message = f"{dataset}: {text}"
     if isinstance(error, google.Unauthorized):
         return no_credentials(error)
     if reason in _PASSING:
         return Transient(message, f"{_UNCHANGED} Run again.")
-    for row in _KNOWN:
-        if re.search(row.sign, f"{reason}: {text}", re.IGNORECASE):
-            return row.kind(message, row.hint)
+    for fault in _FAULTS:
+        if re.search(fault.sign, f"{reason}: {text}", re.IGNORECASE):
+            return fault.kind(message, fault.hint)
     if _is_passing(error, reason):
         return Transient(message, f"{_UNCHANGED} Run again.")
-    return WarehouseError(f"{place} refused: {text}", _ROLES if isinstance(error, google.Forbidden) else _UNCHANGED)
+    return WarehouseError(f"{dataset} refused: {text}", _ROLES if isinstance(error, google.Forbidden) else _UNCHANGED)
 
 
 def _is_passing(error: google.GoogleAPICallError, reason: str) -> bool:
@@ -165,10 +165,10 @@ def _is_passing(error: google.GoogleAPICallError, reason: str) -> bool:
 
 
 def _reason(error: google.GoogleAPICallError) -> str:
-    return _first(error, "reason")
+    return _first_value(error, "reason")
 
 
-def _first(error: google.GoogleAPICallError, name: str) -> str:
+def _first_value(error: google.GoogleAPICallError, name: str) -> str:
     """Return the first value of that name among Google's errors, which is whatever a server has sent."""
     try:
         return next((str(one[name]) for one in error.errors if isinstance(one, dict) and one.get(name)), "")

@@ -16,7 +16,7 @@ from google.cloud.bigquery.retry import DEFAULT_RETRY
 from nyctaxi_etl.core.errors import UsageError
 from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.schema.columns import FILE_MONTH
-from nyctaxi_etl.warehouses.bigquery.errors import GOOGLE_ERRORS, error_of, unreadable
+from nyctaxi_etl.warehouses.bigquery.errors import GOOGLE_ERRORS, error_of, unreadable_answer
 from nyctaxi_etl.warehouses.bigquery.expiry import refuse_expiring_dataset
 from nyctaxi_etl.warehouses.bigquery.locations import refuse_far_bucket
 from nyctaxi_etl.warehouses.bigquery.sql import DIALECT
@@ -35,6 +35,8 @@ _PROBE_LIFE = timedelta(hours=1)
 class Jobs:
     """The tables and jobs of one dataset. ``dataset`` may be ``project.dataset`` of another project.
 
+    Its methods raise what Google's library does, which ``translated_errors`` makes errors of ours.
+
     ``max_bytes`` is the most that one query may be billed for; a server that doesn't answer is asked again for
     ``retry_seconds``.
     """
@@ -44,7 +46,7 @@ class Jobs:
     ) -> None:
         self._client = client
         self._max_bytes = max_bytes
-        self._again: dict[str, Any] = {
+        self._call_options: dict[str, Any] = {
             "retry": DEFAULT_RETRY.with_timeout(retry_seconds),
             "timeout": min(_REQUEST_SECONDS, retry_seconds),
         }
@@ -57,7 +59,7 @@ class Jobs:
         return DIALECT.path(self.dataset.project, self.dataset.dataset_id, table)
 
     @property
-    def place(self) -> str:
+    def name(self) -> str:
         """What the dataset is called in messages."""
         return f"BigQuery {self.dataset.project}.{self.dataset.dataset_id}"
 
@@ -66,17 +68,17 @@ class Jobs:
         self._client.close()  # type: ignore[no-untyped-call]
 
     @contextmanager
-    def speaking(self) -> Iterator[None]:
+    def translated_errors(self) -> Iterator[None]:
         """Raise what BigQuery says as an error of ours."""
         try:
             yield
         except GOOGLE_ERRORS as error:
-            raise error_of(error, self.place) from None  # its words may repeat a credential
+            raise error_of(error, self.name) from None  # its words may repeat a credential
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            foreign = unreadable(error, self.place)
-            if foreign is None:
+            translated = unreadable_answer(error, self.name)
+            if translated is None:
                 raise
-            raise foreign from None
+            raise translated from None
 
     def locate(self, wanted: str | None = None, bucket: str | None = None) -> None:
         """Ask once where the dataset is, for every job is run there.
@@ -85,49 +87,49 @@ class Jobs:
         """
         if self._location:
             return
-        dataset = self._client.get_dataset(self.dataset, **self._again)
-        found = str(dataset.location)
-        if wanted and wanted.upper() != found.upper():
-            message = f"{self.place} is in {found}, not in {wanted}."
+        dataset = self._client.get_dataset(self.dataset, **self._call_options)
+        location = str(dataset.location)
+        if wanted and wanted.upper() != location.upper():
+            message = f"{self.name} is in {location}, not in {wanted}."
             raise UsageError(message, "Correct NYCTAXI_BIGQUERY_LOCATION, or make a dataset there.")
         if bucket:
-            refuse_far_bucket(self.place, found, bucket)
-        self._location, self._described = found, dataset
+            refuse_far_bucket(self.name, location, bucket)
+        self._location, self._described = location, dataset
 
     def refuse_expiring(self) -> None:
         """Raise ``UsageError`` if the dataset, which was located, makes tables that expire."""
         if self._described is not None:
             refuse_expiring_dataset(self._described)
 
-    def prove_changes(self) -> None:
+    def prove_write_access(self) -> None:
         """Make a table that expires within minutes and drop it: whoever may do that may load. It costs nothing."""
         probe = bigquery.Table(self.dataset.table(f"nyctaxi_check_{secrets.token_hex(8)}"), schema=fields([FILE_MONTH]))
         probe.expires = datetime.now(UTC) + _PROBE_LIFE
-        self._client.create_table(probe, **self._again)
-        self._client.delete_table(probe, **self._again)
+        self._client.create_table(probe, **self._call_options)
+        self._client.delete_table(probe, **self._call_options)
 
-    def table(self, name: str) -> bigquery.Table | None:
-        """Return what is known of a table or view, if there is one."""
+    def find_table(self, name: str) -> bigquery.Table | None:
+        """Return a table or view as BigQuery describes it, if there is one of this name."""
         try:
-            return self._client.get_table(self.dataset.table(name), **self._again)
+            return self._client.get_table(self.dataset.table(name), **self._call_options)
         except NotFound:
             return None
 
     def create(self, table: bigquery.Table) -> bigquery.Table:
         """Make a table and return it, or what another load made of that name at the same moment."""
         try:
-            return self._client.create_table(table, **self._again)
+            return self._client.create_table(table, **self._call_options)
         except Conflict:
-            return self._client.get_table(table.reference, **self._again)
+            return self._client.get_table(table.reference, **self._call_options)
 
     def drop(self, name: str) -> None:
         """Drop a table if that can be done: one that is left expires by itself."""
         with suppress(*GOOGLE_ERRORS):
-            self._client.delete_table(self.dataset.table(name), not_found_ok=True, **self._again)
+            self._client.delete_table(self.dataset.table(name), not_found_ok=True, **self._call_options)
 
     def rows(self, table: bigquery.Table) -> Iterable[bigquery.Row]:
         """List a table's rows, which is free."""
-        return self._client.list_rows(table, **self._again)
+        return self._client.list_rows(table, **self._call_options)
 
     def query(self, sql: str, event: Event | None = None) -> list[tuple[Any, ...]]:
         """Run a statement or a script to its end, telling ``event`` meanwhile, and return its rows.
@@ -143,17 +145,17 @@ class Jobs:
         finally:
             if job.state != "DONE":
                 with suppress(*GOOGLE_ERRORS):
-                    job.cancel(**self._again)
-        return [tuple(row.values()) for row in job.result(job_retry=None, **self._again)]
+                    job.cancel(**self._call_options)
+        return [tuple(row.values()) for row in job.result(job_retry=None, **self._call_options)]
 
-    def bytes_of(self, sql: str) -> int:
+    def estimate_bytes(self, sql: str) -> int:
         """Return how many bytes a statement would read, by BigQuery's own estimate.
 
         A single one: of a script BigQuery estimates no statement that changes rows.
         """
         return int(self._dry_run(sql).total_bytes_processed or 0)
 
-    def kind_of(self, sql: str) -> str:
+    def statement_type(self, sql: str) -> str:
         """Return what BigQuery calls a statement, without running it: ``SELECT``, ``DELETE``, ``SCRIPT`` for several.
 
         Nothing if it has no name for it.
@@ -173,17 +175,17 @@ class Jobs:
         if rows == 0:
             return
         for attempt in count(1):
-            job, mine = self._start_load(uri, target, f"nyctaxi_{name}_{attempt}")
+            job, is_ours = self._start_load(uri, target, f"nyctaxi_{name}_{attempt}")
             self._wait(job, event)
-            if mine:
-                job.result(**self._again)
-            found = self._client.get_table(target.reference, **self._again)
-            if mine or (job.error_result is None and found.num_rows == rows):
+            if is_ours:
+                job.result(**self._call_options)
+            table = self._client.get_table(target.reference, **self._call_options)
+            if is_ours or (job.error_result is None and table.num_rows == rows):
                 break
-        if found.expires is None:  # a load that replaces a table may take this from it
-            found.expires = target.expires
+        if table.expires is None:  # a load that replaces a table may take this from it
+            table.expires = target.expires
             with suppress(*GOOGLE_ERRORS):
-                self._client.update_table(found, ["expires"], **self._again)
+                self._client.update_table(table, ["expires"], **self._call_options)
 
     def _start_load(self, uri: str, target: bigquery.Table, job_id: str) -> tuple[bigquery.LoadJob, bool]:
         """Start a load job, or find the one with this id; the second value tells whether it is ours."""
@@ -194,18 +196,18 @@ class Jobs:
         )
         try:
             job = self._client.load_table_from_uri(
-                uri, target.reference, job_id=job_id, location=self._location, job_config=config, **self._again
+                uri, target.reference, job_id=job_id, location=self._location, job_config=config, **self._call_options
             )
         except Conflict:
-            found = self._client.get_job(job_id, location=self._location, **self._again)
-            return cast("bigquery.LoadJob", found), False
+            other = self._client.get_job(job_id, location=self._location, **self._call_options)
+            return cast("bigquery.LoadJob", other), False
         return job, True
 
     def _dry_run(self, sql: str) -> bigquery.QueryJob:
         return self._start(sql, self._config(dry_run=True, use_query_cache=False))
 
     def _start(self, sql: str, config: bigquery.QueryJobConfig) -> bigquery.QueryJob:
-        return self._client.query(sql, config, location=self._location, job_retry=None, **self._again)
+        return self._client.query(sql, config, location=self._location, job_retry=None, **self._call_options)
 
     def _config(self, **options: Any) -> bigquery.QueryJobConfig:
         return bigquery.QueryJobConfig(default_dataset=self.dataset, **options)
@@ -216,7 +218,7 @@ class Jobs:
         while True:
             if event:
                 tell(event)
-            if job.done(**self._again):
+            if job.done(**self._call_options):
                 return
             time.sleep(pause)
             pause = min(longest, pause * 1.5)

@@ -50,7 +50,7 @@ def make_table(jobs: Jobs, name: str, dataset: Dataset) -> datetime:
     ``UsageError`` for one whose rows expire.
     """
     columns = table_columns(dataset)
-    table = jobs.table(name)
+    table = jobs.find_table(name)
     if table is None:
         new = bigquery.Table(jobs.dataset.table(name), schema=fields(columns))
         new.description = f"{owner_mark(dataset)}, one partition a month"
@@ -76,7 +76,7 @@ def make_ledger(jobs: Jobs) -> bigquery.Table:
 
     Raises ``WarehouseError`` for a table of its name that isn't ours, ``UsageError`` if its rows expire.
     """
-    table = jobs.table(LEDGER_TABLE)
+    table = jobs.find_table(LEDGER_TABLE)
     if table is None:
         new = bigquery.Table(jobs.dataset.table(LEDGER_TABLE), schema=fields(LEDGER))
         new.description = _LEDGER_MARK
@@ -96,7 +96,7 @@ def ledger_rows_of(jobs: Jobs, table: str) -> tuple[LedgerRow, ...]:
 
     Raises ``UsageError`` if the rows of either expire.
     """
-    trips, ledger = jobs.table(table), jobs.table(LEDGER_TABLE)
+    trips, ledger = jobs.find_table(table), jobs.find_table(LEDGER_TABLE)
     if trips is None or ledger is None:
         return ()
     for one in (trips, ledger):
@@ -123,7 +123,7 @@ def created_at(table: bigquery.Table) -> datetime:
 
 def replace_rows(jobs: Jobs, table: str, columns: Sequence[Column], rows: pa.Table) -> int:
     """Replace all rows of a lookup: see ``Warehouse.replace_table``. Raises ``UsageError`` if they would expire."""
-    path, lookup = jobs.path(table), jobs.table(table)
+    path, lookup = jobs.path(table), jobs.find_table(table)
     if lookup is None:
         new = bigquery.Table(jobs.dataset.table(table), schema=fields(columns))
         new.description = LOOKUP_MARK

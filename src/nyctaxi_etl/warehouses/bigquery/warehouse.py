@@ -24,7 +24,7 @@ from nyctaxi_etl.warehouses.base import (
     refused_write,
     target_tables,
 )
-from nyctaxi_etl.warehouses.bigquery.commit import commit, turn
+from nyctaxi_etl.warehouses.bigquery.commit import commit, commit_turn
 from nyctaxi_etl.warehouses.bigquery.errors import LIMIT_SETTING, text_of
 from nyctaxi_etl.warehouses.bigquery.jobs import Jobs
 from nyctaxi_etl.warehouses.bigquery.sql import (
@@ -119,7 +119,9 @@ class BigQuery:
         with self._dropped_afterwards(staging):
             self._jobs.load(uri, staging, dataset.columns, rows_staged, event)
             shares = self._shares(tables, dataset, row, month, staging)
-            with turn(event):  # what is replaced is asked for as late as can be, and while no other month changes it
+            with commit_turn(
+                event
+            ):  # what is replaced is asked for as late as can be, and while no other month changes it
                 rows = ledger_rows(self._jobs, ledger, tables)
             olds = {old.table_name: old for old in rows if old.file_month == month.first_day}
             shares = tuple(share._replace(old=olds.get(share.row.table_name)) for share in shares)
@@ -137,7 +139,7 @@ class BigQuery:
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Run a statement that only reads: see ``Warehouse.query``. A table needs no dataset before its name."""
         with self._located():
-            kind = self._jobs.kind_of(sql)
+            kind = self._jobs.statement_type(sql)
             if kind != "SELECT":
                 text = f"BigQuery calls this statement {kind or 'unknown'}."
                 raise refused_write(text)
@@ -146,7 +148,7 @@ class BigQuery:
     @contextmanager
     def _located(self) -> Iterator[None]:
         """Find the dataset, and raise what BigQuery says as an error of ours."""
-        with self._jobs.speaking():
+        with self._jobs.translated_errors():
             self._jobs.locate(*self._locations)
             yield
 
@@ -177,7 +179,7 @@ class BigQuery:
         if self._max_bytes is None:
             return
         staged = (share._replace(source=self._jobs.path(staging), where="TRUE") for share in shares)
-        total = sum(self._jobs.bytes_of(sql) for share in staged for sql in month_statements(dataset, share))
+        total = sum(self._jobs.estimate_bytes(sql) for share in staged for sql in month_statements(dataset, share))
         if total > self._max_bytes:
             partition = f"{shares[0].row.color}/{shares[0].month}"
             message = f"{partition}: its transaction would read {total:,} bytes; {self._max_bytes:,} are allowed."
@@ -198,7 +200,7 @@ class BigQuery:
     def _dropped_afterwards(self, staging: str) -> Iterator[None]:
         """Drop the staging table at the end, unless trying again may help: then it is taken as it is, or expires."""
         try:
-            with self._jobs.speaking():
+            with self._jobs.translated_errors():
                 yield
         except NycTaxiError as error:
             if not isinstance(error, Transient):

@@ -103,7 +103,7 @@ def opened(path: Path, lock_seconds: float, subject: str) -> Iterator[duckdb.Duc
     with _TURNS.setdefault(path.resolve(), Lock()):
         try:
             with _connect(path, lock_seconds, subject) as connection, _transaction(connection, path):
-                _check_kind(connection, path)
+                _check_is_database(connection, path)
                 yield connection
         except BaseException:
             if subject:
@@ -122,7 +122,7 @@ def opened_to_read(path: Path, lock_seconds: float) -> Iterator[duckdb.DuckDBPyC
             message = f"{path} isn't there yet: nothing has been loaded into it."
             raise UsageError(message, f"Load a month first, or {_OTHER_FILE}.")
         with _connect(path, lock_seconds, "", reads=True) as connection:
-            _check_kind(connection, path)
+            _check_is_database(connection, path)
             try:
                 yield connection
             except duckdb.Error as error:
@@ -171,8 +171,8 @@ def _is_in_use(path: Path, text: str) -> bool:
 
 def _holder(text: str) -> str:
     """Return who has the file, as far as DuckDB says it: ``another program (/usr/bin/python3, PID 7)``."""
-    found = re.search(r"held in (.+?)(?: \((PID \d+)\))?( by user \w+)?\. See", text)
-    parts = ", ".join(filter(None, found.groups())).replace(",  by", " by") if found else ""
+    holder = re.search(r"held in (.+?)(?: \((PID \d+)\))?( by user \w+)?\. See", text)
+    parts = ", ".join(filter(None, holder.groups())).replace(",  by", " by") if holder else ""
     return f"another program ({parts})" if parts else "another program"
 
 
@@ -191,7 +191,7 @@ def _fault_of(path: Path, text: str) -> NycTaxiError | None:
     return None
 
 
-def _check_kind(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+def _check_is_database(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Refuse a file of another kind: DuckDB opens a CSV file as a database in memory, and has guests for others."""
     sql = "SELECT path IS NOT NULL AND type = 'duckdb' FROM duckdb_databases() WHERE database_name = current_database()"
     if connection.execute(sql).fetchone() != (True,):

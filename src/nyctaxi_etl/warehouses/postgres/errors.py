@@ -70,16 +70,18 @@ def error_of(error: Exception, engine: Engine) -> Transient | WarehouseError:
     """Return our error for one of psycopg's or SQLAlchemy's: ``Transient`` only if trying again may help."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     text = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-    place = f"Postgres at {engine.url.host or 'the local socket'}"
+    server = f"Postgres at {engine.url.host or 'the local socket'}"
     state = (cause.sqlstate or "") if isinstance(cause, psycopg.Error) else ""
     if state.startswith(_PASSING) or (not state and _is_lost_connection(cause)):
-        return Transient(f"{place}: {text}", "Is the server up? The month is what it was; run again.")
+        return Transient(f"{server}: {text}", "Is the server up? The month is what it was; run again.")
     for fault in _FAULTS:
         if state.startswith(fault.states):
-            return WarehouseError(f"{place}: {fault.means}: {_detailed(cause, text)}", fault.hint)
+            return WarehouseError(f"{server}: {fault.means}: {_detailed(cause, text)}", fault.hint)
     if isinstance(cause, psycopg.OperationalError) and any(word in str(cause) for word in _FINAL):
-        return WarehouseError(f"{place}: {text}", "Set PGPASSWORD or the password file, or check the block's settings.")
-    return WarehouseError(f"{place} refused: {text}", _AS_BEFORE)
+        return WarehouseError(
+            f"{server}: {text}", "Set PGPASSWORD or the password file, or check the block's settings."
+        )
+    return WarehouseError(f"{server} refused: {text}", _AS_BEFORE)
 
 
 def _is_lost_connection(cause: BaseException | None) -> bool:

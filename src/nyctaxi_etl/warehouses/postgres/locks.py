@@ -20,14 +20,22 @@ _WAITS_SECONDS = (2, 4, 8, *[10] * 60)
 
 
 def lock(cursor: Cursor, names: Iterable[str], subject: str) -> None:
-    """Wait for locks on names, held to the end of the transaction; always in one order, so that nobody is stuck."""
+    """Wait for locks on names, held to the end of the transaction; always in one order, so that nobody is stuck.
+
+    Raises ``WarehouseError`` after ten minutes.
+    """
     for name in sorted(names):
         statement = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
-        wait(cursor, statement, name, subject, [f"nyctaxi {name}"])
+        run_waiting(cursor, statement, name, subject, [f"nyctaxi {name}"])
 
 
-def wait(cursor: Cursor, statement: str, name: str, subject: str, values: Sequence[object] | None = None) -> None:
-    """Run a statement that locks; look up now and then, so that others get their turn and Ctrl-C its way."""
+def run_waiting(
+    cursor: Cursor, statement: str, name: str, subject: str, values: Sequence[object] | None = None
+) -> None:
+    """Run a statement that locks; look up now and then, so that others get their turn and Ctrl-C its way.
+
+    ``name`` is what is waited for, ``subject`` the month that waits. Raises ``WarehouseError`` after ten minutes.
+    """
     for seconds in _WAITS_SECONDS:
         try:
             with cursor.connection.transaction():

@@ -14,7 +14,7 @@ from nyctaxi_etl.core.partition import Month
 from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.schema.columns import quote
 from nyctaxi_etl.warehouses.base import check_rows, clean_ledger_row
-from nyctaxi_etl.warehouses.postgres.locks import wait
+from nyctaxi_etl.warehouses.postgres.locks import run_waiting
 from nyctaxi_etl.warehouses.postgres.sql import (
     DIALECT,
     default_partition_of,
@@ -98,7 +98,10 @@ def insert_clean(
 
 
 def exchange(cursor: Cursor, partitions: Sequence[NewPartition], partition: Partition) -> None:
-    """Put the new months in the old ones' place; no reader sees one without the other."""
+    """Put the new months in the old ones' place; no reader sees one without the other.
+
+    Raises ``WarehouseError`` if somebody reads the tables for ten minutes.
+    """
     day = partition.month.first_day
     olds = [partitions_of(cursor, new.table).get(day) for new in partitions]
     # All in one statement: while it waits for the readers of one table, those of the other get their turn.
@@ -109,7 +112,7 @@ def exchange(cursor: Cursor, partitions: Sequence[NewPartition], partition: Part
     ]
     if locked:
         statement = f"LOCK TABLE {', '.join(locked)} IN ACCESS EXCLUSIVE MODE"
-        wait(cursor, statement, " and ".join(new.table for new in partitions), str(partition))
+        run_waiting(cursor, statement, " and ".join(new.table for new in partitions), str(partition))
     for new, old in zip(partitions, olds, strict=True):
         _attach(cursor, new, old, partition)
 
@@ -124,4 +127,4 @@ def _attach(cursor: Cursor, new: NewPartition, old: str | None, partition: Parti
         run(cursor, f"ALTER TABLE {new.path} RENAME TO {quote(name)}")
         new = new._replace(name=name)
     statement = f"ALTER TABLE {new.parent} ATTACH PARTITION {new.path} FOR VALUES IN ('{partition.month.first_day}')"
-    wait(cursor, statement, new.table, str(partition))
+    run_waiting(cursor, statement, new.table, str(partition))

@@ -57,13 +57,13 @@ def definition_of(cursor: Cursor, table: str, month: date) -> str:
     """
     rows = run(cursor, _COLUMNS, [quote(table)]).fetchall()
     columns = [f"{quote(name)} {definition}" for name, definition in rows if name != FILE_MONTH.name]
-    day, mine = f"DATE '{month}'", quote(FILE_MONTH.name)
-    own = f"{mine} date CONSTRAINT has_month NOT NULL DEFAULT {day} CONSTRAINT one_month CHECK ({mine} = {day})"
+    day, name = f"DATE '{month}'", quote(FILE_MONTH.name)
+    file_month = f"{name} date CONSTRAINT has_month NOT NULL DEFAULT {day} CONSTRAINT one_month CHECK ({name} = {day})"
     checks = [
         f"CONSTRAINT {quote(name)} {check.removesuffix(' NOT VALID')}"
         for name, check in run(cursor, _CHECKS, [quote(table)]).fetchall()
     ]
-    return ", ".join([*columns, own, *checks])
+    return ", ".join([*columns, file_month, *checks])
 
 
 _COLUMNS = (

@@ -17,7 +17,7 @@ from nyctaxi_etl.warehouses.base import (
     tuples_of,
 )
 from nyctaxi_etl.warehouses.ledger import KEY, LEDGER, LEDGER_TABLE, LedgerRow, lacking, succeeding
-from nyctaxi_etl.warehouses.postgres.locks import lock, wait
+from nyctaxi_etl.warehouses.postgres.locks import lock, run_waiting
 from nyctaxi_etl.warehouses.postgres.sql import (
     DIALECT,
     columns_of,
@@ -59,7 +59,7 @@ def make_tables(cursor: Cursor, table: str, dataset: Dataset, subject: str) -> N
         run(cursor, f"CREATE TABLE {path} ({DIALECT.definitions(columns)}) PARTITION BY LIST ({month})")
         for statement in comment_on(DIALECT, table, f"{owner_mark(dataset)}, one partition a month", columns):
             run(cursor, statement)
-        wait(cursor, delete_ledger(_LEDGER, "table_name = %s"), LEDGER_TABLE, subject, [table])
+        run_waiting(cursor, delete_ledger(_LEDGER, "table_name = %s"), LEDGER_TABLE, subject, [table])
         return
     mark, kind = mark_of(cursor, table)
     check_ours(table, dataset, mark)
@@ -68,7 +68,7 @@ def make_tables(cursor: Cursor, table: str, dataset: Dataset, subject: str) -> N
         raise WarehouseError(message, "It is left as it is: choose another name with `table=`, or rename that one.")
     lacks = check_columns(table, columns_of(cursor, table), {c.name: DIALECT.type_of(c) for c in columns})
     if lacks:
-        wait(cursor, add_columns(DIALECT, path, (c for c in columns if c.name in lacks)), table, subject)
+        run_waiting(cursor, add_columns(DIALECT, path, (c for c in columns if c.name in lacks)), table, subject)
 
 
 def _make_ledger(cursor: Cursor, subject: str) -> None:
@@ -80,7 +80,7 @@ def _make_ledger(cursor: Cursor, subject: str) -> None:
         run(cursor, f"CREATE TABLE IF NOT EXISTS {_LEDGER} ({DIALECT.definitions(LEDGER)}, PRIMARY KEY ({key}))")
     lacks = lacking(columns_of(cursor, LEDGER_TABLE))
     if lacks:
-        wait(cursor, add_columns(DIALECT, _LEDGER, lacks), LEDGER_TABLE, subject)
+        run_waiting(cursor, add_columns(DIALECT, _LEDGER, lacks), LEDGER_TABLE, subject)
 
 
 def ledger_rows_of(cursor: Cursor, table: str) -> tuple[LedgerRow, ...]:
@@ -93,11 +93,14 @@ def ledger_rows_of(cursor: Cursor, table: str) -> tuple[LedgerRow, ...]:
 
 
 def write_ledger_row(cursor: Cursor, row: LedgerRow, subject: str) -> None:
-    """Put a row into the ledger in place of the one that it replaces, waiting for those who have that."""
+    """Put a row into the ledger in place of the one that it replaces, waiting for those who have that.
+
+    Raises ``WarehouseError`` after ten minutes.
+    """
     where, key = is_ledger_row(DIALECT), [row.table_name, row.file_month]
     row = succeeding(row, next(iter(_ledger_rows(cursor, where, key)), None))
-    wait(cursor, delete_ledger(_LEDGER, where), LEDGER_TABLE, subject, key)
-    wait(cursor, insert_ledger(DIALECT, _LEDGER), LEDGER_TABLE, subject, row.values())
+    run_waiting(cursor, delete_ledger(_LEDGER, where), LEDGER_TABLE, subject, key)
+    run_waiting(cursor, insert_ledger(DIALECT, _LEDGER), LEDGER_TABLE, subject, row.values())
 
 
 def replace_rows(cursor: Cursor, table: str, columns: Sequence[Column], rows: pa.Table) -> int:
@@ -111,7 +114,7 @@ def replace_rows(cursor: Cursor, table: str, columns: Sequence[Column], rows: pa
         for statement in comment_on(DIALECT, table, LOOKUP_MARK):
             run(cursor, statement)
     check_lookup(table, mark_of(cursor, table)[0])
-    wait(cursor, f"DELETE FROM {path}", table, "")  # noqa: S608 - names are quoted
+    run_waiting(cursor, f"DELETE FROM {path}", table, "")  # noqa: S608 - names are quoted
     insert = f"INSERT INTO {path} ({DIALECT.names(columns)})".replace("%", "%%")  # a name's own
     marks = ", ".join("%s" for _ in columns)
     cursor.executemany(f"{insert} VALUES ({marks})".encode(), tuples_of(rows))

@@ -70,17 +70,17 @@ def error_of(error: Exception, engine: Engine) -> Transient | WarehouseError:
     """Return our error for one of SQLAlchemy's: ``Transient`` only if trying again may help."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
     text = (str(cause).splitlines() or [type(cause).__name__])[0]
-    place = " ".join(filter(None, (engine.dialect.name, engine.url.host, engine.url.database)))
+    database = " ".join(filter(None, (engine.dialect.name, engine.url.host, engine.url.database)))
     code = _code(cause)
     if isinstance(error, DBAPIError) and _passes(error, code, engine.dialect.name):
         hint = "Is it up, or does another program hold it? The month is what it was; run again."
-        return Transient(f"{place}: {text}", hint)
+        return Transient(f"{database}: {text}", hint)
     for fault in _FAULTS:
         if code in fault.codes or any(word in text for word in fault.words):
-            return WarehouseError(f"{place}: {fault.means}: {text}", fault.hint)
+            return WarehouseError(f"{database}: {fault.means}: {text}", fault.hint)
     if isinstance(error, IntegrityError):
-        return WarehouseError(f"{place}: {_FAULTS[2].means}: {text}", _FAULTS[2].hint)
-    return WarehouseError(f"{place} refused: {text}", _AS_BEFORE)
+        return WarehouseError(f"{database}: {_FAULTS[2].means}: {text}", _FAULTS[2].hint)
+    return WarehouseError(f"{database} refused: {text}", _AS_BEFORE)
 
 
 def is_busy(error: DBAPIError) -> bool:

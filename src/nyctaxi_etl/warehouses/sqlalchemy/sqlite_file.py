@@ -52,24 +52,24 @@ def take_turns(engine: Engine) -> None:
         connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if reads else 'OFF'}")
         if reads:
             connection.exec_driver_sql("BEGIN")
-            _wait(connection, "SELECT 1 FROM sqlite_master LIMIT 1")
+            _run_waiting(connection, "SELECT 1 FROM sqlite_master LIMIT 1")
         else:
-            _wait(connection, "BEGIN IMMEDIATE")
+            _run_waiting(connection, "BEGIN IMMEDIATE")
 
     @event.listens_for(engine, "commit")
     def _committed(connection: Connection) -> None:
         # Readers keep a commit waiting; SQLAlchemy's own finds it done.
         if connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
-            _wait(connection, "COMMIT")
+            _run_waiting(connection, "COMMIT")
 
 
-def give_back(path: Path) -> None:
+def undo_failed_transaction(path: Path) -> None:
     """Have SQLite undo what a failed transaction wrote to the file: else the next one who opens it does it."""
     with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as connection:
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
 
 
-def _wait(connection: Connection, statement: str) -> None:
+def _run_waiting(connection: Connection, statement: str) -> None:
     subject: str = connection.get_execution_options().get(SUBJECT, "")
     name = connection.engine.url.database
     end = time.monotonic() + BUSY_SECONDS

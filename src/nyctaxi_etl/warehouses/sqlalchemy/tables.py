@@ -57,8 +57,8 @@ def make_tables(connection: Connection, table: str, dataset: Dataset) -> None:
         return
     if not _is_ours(connection, table, dataset):
         raise foreign_table(table, dataset)
-    found = {column["name"]: _family(column["type"]) for column in sa.inspect(connection).get_columns(table)}
-    for name in check_columns(table, found, {column.name: _family(column.type) for column in trips.columns}):
+    types = {column["name"]: _family(column["type"]) for column in sa.inspect(connection).get_columns(table)}
+    for name in check_columns(table, types, {column.name: _family(column.type) for column in trips.columns}):
         _add_column(connection, table, trips.c[name])
 
 

@@ -23,7 +23,7 @@ from nyctaxi_etl.warehouses.base import (
 from nyctaxi_etl.warehouses.ledger import LedgerRow, entry
 from nyctaxi_etl.warehouses.sql import Dialect, drop_condition
 from nyctaxi_etl.warehouses.sqlalchemy.errors import error_of, is_refused_write
-from nyctaxi_etl.warehouses.sqlalchemy.sqlite_file import READS, SUBJECT, file_of, give_back, take_turns
+from nyctaxi_etl.warehouses.sqlalchemy.sqlite_file import READS, SUBJECT, file_of, take_turns, undo_failed_transaction
 from nyctaxi_etl.warehouses.sqlalchemy.tables import (
     check_is_lookup,
     ledger_rows_of,
@@ -60,8 +60,10 @@ class AnyDatabase:
             self._file = file_of(engine)
             take_turns(engine)
         # SQLite has no literal for a time: it keeps the text, which sorts as the times do.
-        word = "" if engine.dialect.name == "sqlite" else "TIMESTAMP"
-        self._dialect = Dialect("sqlalchemy", engine.dialect.identifier_preparer.initial_quote, time_literal=word)
+        time_literal = "" if engine.dialect.name == "sqlite" else "TIMESTAMP"
+        self._dialect = Dialect(
+            "sqlalchemy", engine.dialect.identifier_preparer.initial_quote, time_literal=time_literal
+        )
 
     # Rows are locked, or the whole file, while a month goes in.
     capabilities = Capabilities(streams=False)
@@ -147,7 +149,7 @@ class AnyDatabase:
                 yield connection
         except BaseException as error:
             if subject and self._file:
-                give_back(self._file)
+                undo_failed_transaction(self._file)
             # pandas wraps what SQLAlchemy says, which tells more.
             cause = error.__cause__ if isinstance(error, pd.errors.DatabaseError) else error
             if isinstance(cause, SQLAlchemyError):
@@ -173,6 +175,6 @@ def _insert_clean(connection: Connection, raw: sa.Table, clean: sa.Table, row: L
 
 
 def _count(connection: Connection, trips: sa.Table, row: LedgerRow, where: str = "1 = 1") -> int:
-    mine = sa.select(sa.func.count()).select_from(trips)
-    found = connection.execute(mine.where(trips.c.file_month == row.file_month, sa.literal_column(where)))
-    return int(found.scalar_one())
+    count = sa.select(sa.func.count()).select_from(trips)
+    month = count.where(trips.c.file_month == row.file_month, sa.literal_column(where))
+    return int(connection.execute(month).scalar_one())
