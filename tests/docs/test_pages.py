@@ -41,6 +41,13 @@ def test_every_room_is_on_the_map() -> None:
     assert {name for names in told for name in names} == rooms | modules
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if "decisions" not in page.parts], ids=lambda page: page.name)
+def test_modules_that_a_page_names_exist(page: Path) -> None:
+    """Each module in backticks is in the package; records of decisions stay as they were written."""
+    named = set(re.findall(r"`([a-z_]+/[a-z_/]+\.py)`", page.read_text(encoding="utf-8")))
+    assert {module for module in named if not any((folder / module).exists() for folder in (SOURCE, ROOT))} == set()
+
+
 def test_recipes_name_what_is_there() -> None:
     """Each module and folder that CONTRIBUTING names exists, and each name that is said to be in a module."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
