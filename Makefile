@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A worker for each core.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-quick check lint bench docs clean
@@ -26,10 +28,10 @@ demo: $(VENV)/.runtime ## Load three generated months into embedded DuckDB throu
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev ## Run every test, a real Postgres included
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-quick: $(VENV)/.dev ## Run the tests that need no server
-	$(BIN)/python -m pytest -m "not server"
+	$(PYTEST) -m "not server"
 
 lint: $(VENV)/.dev ## Style, types and import rules
 	$(BIN)/ruff check

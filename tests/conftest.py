@@ -1,19 +1,20 @@
-"""What several test modules share: one Postgres a session, with a fresh database for each test; Prefect's servers.
+"""What several test modules share: servers, started by the first test that asks for one, and stopped with the session.
 
 Tests that need a server or an emulator are known by their fixtures, and marked so: ``make test-quick`` leaves them out.
+With workers (``make test``) each is a session of its own; ``support/workers.py`` says which test goes where.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
 from support.google import cloud
 from support.postgres import postgres_server
-from support.prefect import harness, prefect_server
+from support.prefect import client_of, prefect_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,17 +32,30 @@ SERVERS = frozenset(
 )
 # A test's parameters of these names ask for a server's fixture when it runs.
 SERVED = frozenset({"postgres", "fake", "strict"})
+PREFECT = frozenset({"prefect_running", "prefect_here"})
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a server."""
+    """Mark the tests that need a server, and refuse those that need Prefect's where it would be started for them."""
     for item in items:
+        names = set(getattr(item, "fixturenames", ()))
+        if PREFECT & names and "orchestration" not in item.path.parts:
+            message = f"{item.nodeid} needs Prefect's server: it belongs into tests/orchestration, which shares one."
+            raise pytest.UsageError(message)
         call = getattr(item, "callspec", None)
         asked = [getattr(value, "note", value) for value in call.params.values()] if call else []
         named = {word for text in asked if isinstance(text, str) for word in text.split()}
-        if SERVERS & set(getattr(item, "fixturenames", ())) or SERVED & named:
+        if SERVERS & names or SERVED & named:
             item.add_marker(pytest.mark.server)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Return what gives tests to workers."""
+    from support.workers import Scheduler
+
+    return Scheduler(config, log)
 
 
 @pytest.hookimpl(trylast=True)
@@ -83,10 +97,10 @@ def prefect_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefec
 
 
 @pytest.fixture(scope="session")
-def prefect_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """The session's server for flows that run in this process."""
-    with harness(tmp_path_factory.mktemp("prefect-here")) as server:
-        yield server
+def prefect_here(prefect_running: PrefectServer) -> Iterator[PrefectServer]:
+    """The same server, for flows that run in this process."""
+    with client_of(prefect_running):
+        yield prefect_running
 
 
 @pytest.fixture(scope="session")

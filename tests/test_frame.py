@@ -374,19 +374,3 @@ def test_the_package_stays_light() -> None:
 
     with pytest.raises(AttributeError, match="no_such"):
         nyctaxi_etl.no_such  # noqa: B018
-
-
-@pytest.mark.usefixtures("prefect_here")
-def test_a_bucket_by_its_block(bucket: GcsLake, google: Cloud) -> None:
-    """A GcsBucket block of the user's own names the lake as well as its address does."""
-    from prefect_gcp import GcpCredentials
-    from prefect_gcp.cloud_storage import GcsBucket
-
-    block = GcsBucket.model_construct(
-        bucket=google.bucket, bucket_folder="nyc/", gcp_credentials=GcpCredentials.model_construct()
-    )
-    block.save("my-trips", overwrite=True)
-    frame = read_trips("yellow", 2021, 1, ["vendor_id"], at="block:my-trips")
-    pd.testing.assert_frame_equal(frame, read_trips("yellow", 2021, 1, ["vendor_id"], at=bucket.address))
-    with pytest.raises(UsageError, match="no GcsBucket block"):
-        read_trips("yellow", 2021, 1, at="block:nobody")

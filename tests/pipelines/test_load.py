@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from support.google import Cloud
     from support.postgres import PostgresServer
-    from support.prefect import PrefectServer
 
 MONTH = ("--color", "green", "--year", "2021", "--months", "1", "--json")
 JANUARY = Partition(Color.GREEN, Month(2021, 1))
@@ -272,22 +271,6 @@ def test_into_postgres(mode: str, postgres: PostgresServer, folder: Path) -> Non
         (rows,) = connection.execute("SELECT count(*) FROM green_taxi_data").fetchall()
     assert rows == (done["rows_loaded"],)
     assert warehouse(folder, "--to", postgres.uri(), **settings)["outcome"] == "unchanged"
-
-
-def test_a_run_as_prefect_shows_it(prefect_running: PrefectServer, folder: Path) -> None:
-    """Names carry the partition, the plan comes with the table, and the numbers are left as artifacts."""
-    upload(folder)
-    settings = prefect_running.environment()
-    done = nyctaxi("warehouse", *MONTH, folder=folder, settings=settings)
-    assert done.code == 0, done.err
-    flow_run = prefect_running.flow_run("warehouse")
-    assert flow_run["name"] == "warehouse green 2021 1 to duckdb"
-    assert {f"{step} green/2021-01" for step in ("get", "load")} <= set(prefect_running.task_runs(flow_run, 3))
-    assert "plan green_taxi_data" in prefect_running.graph(flow_run)
-    assert set(prefect_running.artifacts(flow_run)) == {"load-report", "month-green-2021-01"}
-    missing = nyctaxi("warehouse", *MONTH, "--months", "2", folder=folder, settings=settings)
-    assert (missing.code, only(missing)["outcome"]) == (1, "missing")
-    assert prefect_running.flow_run("warehouse")["state_type"] == "FAILED"
 
 
 # The whole way, on Google Cloud

@@ -28,7 +28,6 @@ from support.months import publish
 
 if TYPE_CHECKING:
     from support.google import Cloud
-    from support.prefect import PrefectServer
 
 MONTH = ("--color", "green", "--year", "2021", "--months", "1", "--direct", "--json")
 JANUARY = Partition(Color.GREEN, Month(2021, 1))
@@ -294,27 +293,6 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
     assert list((tmp_path / "data" / "staging").iterdir()) == []
     again = nyctaxi(*arguments, folder=tmp_path, settings=settings)
     assert (only(again)["outcome"], only(again)["rows_read"]) == ("loaded", 600_000)
-
-
-# Through Prefect
-
-
-def test_a_run_as_prefect_shows_it(prefect_running: PrefectServer, folder: Path) -> None:
-    """Names carry the partition, the plan names the lake, and the numbers are left as artifacts."""
-    arguments = [argument for argument in MONTH if argument != "--direct"]
-    settings = prefect_running.environment()
-    done = nyctaxi("upload", *arguments, "--source", "source", "--raw", folder=folder, settings=settings)
-    assert done.code == 0, done.err
-    assert only(done)["outcome"] == "loaded"
-    flow_run = prefect_running.flow_run("upload")
-    assert flow_run["name"] == "upload green 2021 1 to lake"
-    steps = {f"{step} green/2021-01" for step in ("extract", "put raw", "transform", "put")}
-    assert steps <= set(prefect_running.task_runs(flow_run, 5))
-    assert "plan data/lake" in prefect_running.graph(flow_run)
-    assert set(prefect_running.artifacts(flow_run)) == {"load-report", "month-green-2021-01"}
-    assert set(lake_of(folder)) == {TRIPS, REJECTS, f"raw/folder/{STEM}.csv.gz"}
-    again = nyctaxi("upload", *arguments, "--source", "source", folder=folder, settings=settings)
-    assert only(again)["outcome"] == "unchanged"
 
 
 # To a bucket

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,10 @@ STOP_SECONDS = 10
 # Task runs reach the server as events, a moment after they ended.
 SETTLE_SECONDS = 20
 QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "ERROR"}
+
+# Becomes the server, beside which a watcher stops it, a halted one too, when standard input closes: in the end, or when
+# the test session is killed outright.
+_KEEPER = 'exec 3<&0 </dev/null; (read -r _ <&3; kill "$$"; kill -CONT "$$") & exec "$@" 3<&-'
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,9 @@ def prefect_server(home: Path) -> Iterator[PrefectServer]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     with (home / "server.log").open("wb") as log:
         process = subprocess.Popen(
-            command,
+            ["sh", "-c", _KEEPER, "keeper", *command],
             env={**environment, **QUIET, "PREFECT_HOME": str(home), "PREFECT_UI_ENABLED": "false"},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -103,8 +106,8 @@ def prefect_server(home: Path) -> Iterator[PrefectServer]:
         _wait_ready(process, server)
         yield server
     finally:
-        process.terminate()
-        process.send_signal(signal.SIGCONT)
+        if process.stdin:
+            process.stdin.close()
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -126,23 +129,34 @@ def _wait_ready(process: subprocess.Popen[bytes], server: PrefectServer) -> None
 
 
 @contextmanager
-def harness(home: Path) -> Iterator[PrefectServer]:
-    """Give flows that run in this process Prefect's own test server, and ``home`` for what they keep."""
+def client_of(server: PrefectServer) -> Iterator[None]:
+    """Let flows of this process run at ``server``, and keep what they keep beside its database."""
+    from prefect import context
     from prefect.settings import (
         PREFECT_API_URL,
         PREFECT_HOME,
         PREFECT_LOCAL_STORAGE_PATH,
         PREFECT_LOGGING_LEVEL,
-        PREFECT_SERVER_ANALYTICS_ENABLED,
         temporary_settings,
     )
-    from prefect.testing.utilities import prefect_test_harness
 
     ours: dict[Any, Any] = {
-        PREFECT_HOME: home,
-        PREFECT_LOCAL_STORAGE_PATH: home / "storage",
+        PREFECT_API_URL: server.api,
+        PREFECT_HOME: server.home,
+        PREFECT_LOCAL_STORAGE_PATH: server.home / "storage",
         PREFECT_LOGGING_LEVEL: "INFO",
-        PREFECT_SERVER_ANALYTICS_ENABLED: False,
     }
-    with temporary_settings(updates=ours), prefect_test_harness(server_startup_timeout=START_SECONDS):
-        yield PrefectServer(str(PREFECT_API_URL.value()), home)
+    # Threads that begin without this one's context have these settings too, as in Prefect's own test harness.
+    with temporary_settings(updates=ours), context._temporary_global_settings_context(context.get_settings_context()):
+        yield
+        _drain()
+
+
+def _drain() -> None:
+    """Wait until the server has what this process had to tell it: afterwards it would be told to nobody."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    EventsWorker.drain_all()
+    with suppress(RuntimeError):  # nothing was ever logged
+        APILogWorker.instance().drain()
