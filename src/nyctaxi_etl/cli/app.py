@@ -60,8 +60,8 @@ def _root(
 def _zones(given: options.Given) -> None:
     with error_boundary(ZONES.name, given) as settings:
         from nyctaxi_etl.orchestration import connections, jobs
-        from nyctaxi_etl.orchestration import zones as lookup
         from nyctaxi_etl.pipelines.workspace import check_data_dir
+        from nyctaxi_etl.pipelines.zones import load_zones, zones_report
 
         job = replace(jobs.job_of("upload", settings, run_id=""), to=settings.to)
         jobs.check(job)
@@ -71,7 +71,9 @@ def _zones(given: options.Given) -> None:
         if by_block:
             console.say(waiting())
         with prefect_ready(settings) if by_block else nullcontext():
-            report = lookup.report(job, None if settings.dry_run else lookup.load(job))
+            loads = not settings.dry_run
+            lookup = load_zones(job, connections.lake_of, connections.warehouse_of) if loads else None
+            report = zones_report(job, lookup)
         if settings.json:
             print_json(report)
         else:

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from nyctaxi_etl.core.errors import WarehouseError
-from nyctaxi_etl.orchestration import zones
+from nyctaxi_etl.orchestration.connections import lake_of, warehouse_of
+from nyctaxi_etl.pipelines import zones
 from nyctaxi_etl.pipelines.job import Google, Job
 from nyctaxi_etl.schema.datasets import ZONES, ZONES_TABLE
 from nyctaxi_etl.sources.registry import resolve
@@ -23,6 +24,7 @@ from support.zones import HEADER, JFK, OUTSIDE, official_lookup, written_lookup
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from nyctaxi_etl.sources.zones import ZoneLookup
     from support.google import Cloud
     from support.places import Place
 
@@ -45,6 +47,11 @@ def job(tmp_path: Path, source: str, to: str = "duckdb", lake: str = "", google:
     return Job(resolve(source), to, tmp_path / "data", "run", lake=lake, google=google or Google())
 
 
+def load(asked: Job) -> ZoneLookup:
+    """Bring the lookup to where the job says."""
+    return zones.load_zones(asked, lake_of, warehouse_of)
+
+
 # -- loading
 
 
@@ -52,7 +59,7 @@ def test_twice_is_once(place: Place, folder: Path, tmp_path: Path) -> None:
     """In each warehouse and in the lake are the 265 rows, however often they were brought."""
     asked = job(tmp_path, str(folder), place.address)
     for _ in range(2):
-        assert zones.load(asked).rows.num_rows == 265
+        assert load(asked).rows.num_rows == 265
     names = ", ".join(column.name for column in ZONES)
     rows = place.query(f"SELECT {names} FROM {ZONES_TABLE} ORDER BY location_id")
     assert (len(rows), tuple(rows[131]), tuple(rows[264])) == (265, JFK, OUTSIDE)
@@ -62,9 +69,9 @@ def test_twice_is_once(place: Place, folder: Path, tmp_path: Path) -> None:
 
 def test_the_new_replaces_the_old(place: Place, folder: Path, tmp_path: Path) -> None:
     """What a later file no longer has is gone; views of the table stay."""
-    zones.load(job(tmp_path, str(folder), place.address))
+    load(job(tmp_path, str(folder), place.address))
     place.by_hand(f"CREATE VIEW mine AS SELECT zone FROM {ZONES_TABLE}")
-    zones.load(job(tmp_path, str(written_lookup(tmp_path, f'{HEADER}1,N/A,It\'s "new",c\n')), place.address))
+    load(job(tmp_path, str(written_lookup(tmp_path, f'{HEADER}1,N/A,It\'s "new",c\n')), place.address))
     assert [tuple(row) for row in place.query("SELECT zone FROM mine")] == [('It\'s "new"',)]
 
 
@@ -74,7 +81,7 @@ def test_a_foreign_table_is_left_as_it_is(made: str, place: Place, folder: Path,
     place.by_hand(f"CREATE {made}")
     before = [tuple(row) for row in place.query(f"SELECT * FROM {ZONES_TABLE}")]
     with pytest.raises(WarehouseError, match="taxi_zone_lookup that is not nyctaxi's"):
-        zones.load(job(tmp_path, str(folder), place.address))
+        load(job(tmp_path, str(folder), place.address))
     assert [tuple(row) for row in place.query(f"SELECT * FROM {ZONES_TABLE}")] == before
     assert not (tmp_path / "data" / "lake").exists()
 
@@ -83,11 +90,11 @@ def test_google(google: Cloud, folder: Path, tmp_path: Path) -> None:
     """The bucket has the file and BigQuery the table, with texts of any kind; a foreign table is refused."""
     asked = Google(PROJECT, google.dataset, storage_emulator=google.storage, bigquery_emulator=google.bigquery)
     lake = f"gs://{google.bucket}/nyc"
-    zones.load(job(tmp_path, str(folder), "bigquery", lake, asked))
+    load(job(tmp_path, str(folder), "bigquery", lake, asked))
     rows = pq.read_table(google.root / google.bucket / "nyc" / zones.KEY)
     assert rows.num_rows == 265
     odd = written_lookup(tmp_path, f'{HEADER}1,N/A,It\'s a \\ ""new"" Zoné,c\n')
-    zones.load(job(tmp_path, str(odd), "bigquery", lake, asked))
+    load(job(tmp_path, str(odd), "bigquery", lake, asked))
     assert google.query(f"SELECT * FROM {ZONES_TABLE}") == [(1, "N/A", 'It\'s a \\ ""new"" Zoné', "c")]
     google.query("CREATE TABLE other (x INT64)")
     with (
