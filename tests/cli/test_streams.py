@@ -122,7 +122,7 @@ def test_a_prefect_run_without_stderr(folder: Path) -> None:
 def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
     """What a library writes to stderr doesn't end up in the first file that is opened after it was closed."""
     script = (
-        "import os; from nyctaxi_etl.cli import streams; streams.last()\n"
+        "import os; from nyctaxi_etl.cli import streams; streams.make_lasting()\n"
         f"file = open({str(tmp_path / 'database')!r}, 'wb', 0)\n"
         "os.write(2, b'terminate called'); assert file.fileno() > 2"
     )

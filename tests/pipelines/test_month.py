@@ -23,6 +23,7 @@ from nyctaxi_etl.pipelines.ingest import ingest_steps, plan_ingest
 from nyctaxi_etl.pipelines.job import Job, Origin, Plan, Steps
 from nyctaxi_etl.pipelines.month import ATTEMPTS, report_of, run_month
 from nyctaxi_etl.pipelines.workspace import check_data_dir
+from nyctaxi_etl.settings.commands import INGEST, ON_MONTHS
 from nyctaxi_etl.sources.registry import resolve
 from nyctaxi_etl.staging.files import StagedFile
 from nyctaxi_etl.warehouses.base import Capabilities
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from nyctaxi_etl.orchestration.jobs import Command
+    from nyctaxi_etl.settings.commands import Command
     from nyctaxi_etl.staging.stage import Stage
     from nyctaxi_etl.warehouses.base import Warehouse
 
@@ -287,7 +288,7 @@ def test_stopping_between_two_blocks_leaves_nothing(job: Job) -> None:
 def test_a_plan_survives_a_pickle(job: Job) -> None:
     """Another process does a month of it as this one would; the second run finds it unchanged."""
     for outcome in ("loaded", "unchanged"):
-        plan = plan_ingest(job, [JANUARY], ROUTES["ingest"].steps, warehouse_of)
+        plan = plan_ingest(job, [JANUARY], ROUTES[INGEST].steps, warehouse_of)
         code = "import pickle; from nyctaxi_etl.pipelines.month import run_month"
         month = f"run_month(*pickle.loads(bytes.fromhex('{pickle.dumps((plan, JANUARY)).hex()}')))"
         printed = python(f"{code}; print(pickle.dumps({month}).hex())")
@@ -297,10 +298,10 @@ def test_a_plan_survives_a_pickle(job: Job) -> None:
         assert [row.lineage.rows_loaded for row in warehouse.loaded("fhv_taxi_data")] == [20]
 
 
-@pytest.mark.parametrize("command", ["ingest", "upload", "warehouse"])
+@pytest.mark.parametrize("command", ON_MONTHS, ids=str)
 def test_every_plan_survives_a_pickle(command: Command, job: Job) -> None:
     """Whatever the route: what comes back is equal but for the functions' wrappers, which are called alike."""
-    job = replace(job, lake=str(job.data_dir / "lake"), to="" if command == "upload" else "duckdb")
+    job = replace(job, lake=str(job.data_dir / "lake"), to="duckdb" if command.takes("to") else "")
     plan = ROUTES[command].plan(job, [JANUARY], ROUTES[command].steps)
     same = pickle.loads(pickle.dumps(plan))  # noqa: S301 - made a moment ago
     assert replace(same, steps=plan.steps) == plan

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import Annotated, NoReturn
 
@@ -13,13 +11,14 @@ import typer
 from typer.exceptions import TyperException
 
 from nyctaxi_etl.cli import console, options, streams
-from nyctaxi_etl.cli.errors import error_boundary, print_error, print_json
-from nyctaxi_etl.cli.run import do, prefect_ready, waiting
-from nyctaxi_etl.cli.spelling import hint_with_options
+from nyctaxi_etl.cli.blocks_init import run_blocks_init
+from nyctaxi_etl.cli.errors import print_error
+from nyctaxi_etl.cli.run import run_on_months
 from nyctaxi_etl.cli.stopping import Stop
+from nyctaxi_etl.cli.zones import run_zones
 from nyctaxi_etl.core.errors import UsageError
 from nyctaxi_etl.core.partition import Color  # noqa: TC001 - Typer reads the annotations
-from nyctaxi_etl.core.report import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNWRITTEN
+from nyctaxi_etl.core.report import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNWRITTEN
 from nyctaxi_etl.core.suggest import did_you_mean
 from nyctaxi_etl.settings.commands import BLOCKS_INIT, ON_MONTHS, ZONES
 
@@ -57,52 +56,10 @@ def _root(
     pass
 
 
-def _zones(given: options.Given) -> None:
-    with error_boundary(ZONES.name, given) as settings:
-        from nyctaxi_etl.orchestration import connections, jobs
-        from nyctaxi_etl.pipelines.workspace import check_data_dir
-        from nyctaxi_etl.pipelines.zones import load_zones, zones_report
-
-        job = replace(jobs.job_of("upload", settings, run_id=""), to=settings.to)
-        jobs.check(job)
-        if not settings.dry_run:
-            check_data_dir(job)
-        by_block = connections.needs_prefect(job) and not settings.dry_run
-        if by_block:
-            console.say(waiting())
-        with prefect_ready(settings) if by_block else nullcontext():
-            loads = not settings.dry_run
-            lookup = load_zones(job, connections.lake_of, connections.warehouse_of) if loads else None
-            report = zones_report(job, lookup)
-        if settings.json:
-            print_json(report)
-        else:
-            console.show_lookup(report)
-
-
-def _blocks_init(given: options.Given) -> None:
-    with error_boundary(BLOCKS_INIT.name, given) as settings:
-        from nyctaxi_etl.orchestration import blocks, jobs
-
-        wanted = blocks.is_configured(settings)
-        if wanted:
-            console.say(waiting())
-        with prefect_ready(settings) if wanted else nullcontext():
-            statuses = blocks.register(settings)
-            statuses = blocks.check(statuses, jobs.google_of(settings)) if settings.check else statuses
-        statuses = tuple(replace(status, note=hint_with_options(status.note)) for status in statuses)
-        code = EXIT_INCOMPLETE if any(status.is_failed for status in statuses) else EXIT_OK
-        if settings.json:
-            print_json({"command": "blocks-init", "results": [vars(status) for status in statuses], "exit_code": code})
-        else:
-            console.show_blocks(statuses)
-        raise typer.Exit(code)
-
-
 for _command in ON_MONTHS:
-    options.add(app, _command, partial(do, _command.name))
-options.add(app, ZONES, _zones)
-options.add(app, BLOCKS_INIT, _blocks_init)
+    options.add(app, _command, partial(run_on_months, _command))
+options.add(app, ZONES, run_zones)
+options.add(app, BLOCKS_INIT, run_blocks_init)
 
 
 @app.command(short_help="Print the columns of a colour.")
@@ -117,7 +74,7 @@ def run() -> NoReturn:
     """Run the command line of this process; if all is well but stdout took nothing, the exit code says that."""
     stop = Stop()
     stop.listen()
-    written = streams.last()
+    written = streams.make_lasting()
     code = main(sys.argv[1:], stop)
     sys.stdout.flush()
     if written.error:
@@ -133,7 +90,7 @@ def main(argv: list[str], stop: Stop | None = None) -> int:
     try:
         result = app(argv or ["--help"], prog_name="nyctaxi", standalone_mode=False)
     except TyperException as error:
-        return _refuse_line(error, argv)
+        return _print_unreadable(error, argv)
     except (typer.Abort, KeyboardInterrupt):
         result = EXIT_INTERRUPTED
     if result == EXIT_INTERRUPTED:  # Typer returns it for Ctrl-C, without a word
@@ -142,8 +99,8 @@ def main(argv: list[str], stop: Stop | None = None) -> int:
     return result if isinstance(result, int) else EXIT_OK
 
 
-def _refuse_line(error: TyperException, argv: list[str]) -> int:
-    """Refuse a command line that Typer could not read."""
+def _print_unreadable(error: TyperException, argv: list[str]) -> int:
+    """Print why Typer could not read a command line, and return the exit code."""
     from nyctaxi_etl import settings as config
 
     context = getattr(error, "ctx", None)

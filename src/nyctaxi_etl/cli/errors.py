@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,13 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from nyctaxi_etl.settings import Settings
-
-# How Prefect says, in exceptions of no class of its own, that its server isn't there.
-_NO_SERVER = ("Failed to reach API", "Prefect API server", "No Prefect API URL")
+    from nyctaxi_etl.settings.commands import Command
 
 
 @contextmanager
-def error_boundary(command: str, given: dict[str, Any]) -> Iterator[Settings]:
+def error_boundary(command: Command, given: dict[str, Any]) -> Iterator[Settings]:
     """Give the settings with the options put over them; turn any error into a message, a hint and an exit code.
 
     Raises:
@@ -48,23 +45,7 @@ def error_boundary(command: str, given: dict[str, Any]) -> Iterator[Settings]:
             console.say(trace_of(error))
         told = error if isinstance(error, NycTaxiError) else Bug.of(error)
         from_environment = settings.from_environment if settings else ()
-        raise typer.Exit(print_error(command, told, from_environment, as_json=output.json)) from error
-
-
-@contextmanager
-def prefect_reachable(instead: str = "") -> Iterator[None]:
-    """Say plainly that Prefect's server is not there; ``instead`` is what a user can do without it."""
-    import httpx
-
-    try:
-        yield
-    except (httpx.HTTPError, RuntimeError, ValueError) as error:
-        if not isinstance(error, httpx.HTTPError) and not any(words in str(error) for words in _NO_SERVER):
-            raise
-        reason = re.sub(r"//[^/@\s]*@", "//", (str(error).splitlines() or [type(error).__name__])[0])
-        message = f"Prefect's server can't be reached: {reason}"
-        ways = ("Start it (`prefect server start`)", "or unset PREFECT_API_URL to have one started", instead)
-        raise UsageError(message, f"{', '.join(filter(None, ways))}.") from error
+        raise typer.Exit(print_error(command.name, told, from_environment, as_json=output.json)) from error
 
 
 def print_error(command: str, error: NycTaxiError, from_environment: Collection[str] = (), *, as_json: bool) -> int:

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import typer
 
 from nyctaxi_etl.cli import console
-from nyctaxi_etl.cli.errors import error_boundary, prefect_reachable, print_json
+from nyctaxi_etl.cli.errors import error_boundary, print_json
+from nyctaxi_etl.cli.prefect_server import prefect_ready, waiting_note
 from nyctaxi_etl.cli.spelling import report_with_options
 from nyctaxi_etl.core.errors import Bug, IncompleteRun, UsageError
 from nyctaxi_etl.core.selection import parse_colors, parse_months, parse_years
 from nyctaxi_etl.orchestration.runners import Left, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from nyctaxi_etl.core.partition import Partition
     from nyctaxi_etl.core.report import LoadReport
-    from nyctaxi_etl.orchestration.jobs import Command
     from nyctaxi_etl.pipelines.job import Job
     from nyctaxi_etl.settings import Settings
+    from nyctaxi_etl.settings.commands import Command
 
 _LOST = "Prefect's server was lost in this run: it lacks its end and artifacts. The months are what the report says."
 
@@ -41,20 +41,25 @@ class Request(NamedTuple):
     job: Job
 
 
-def do(command: Any, given: dict[str, Any]) -> None:
-    """Run one of the three commands on months, and end with its report."""
+def run_on_months(command: Command, given: dict[str, Any]) -> None:
+    """Run one of the three commands on months with the options that were ``given``, and end with its report.
+
+    Raises:
+        typer.Exit: Always, with the exit code.
+    """
     with error_boundary(command, given) as settings:
-        request = _request(command, settings)
+        request = _checked_request(command, settings)
         if settings.dry_run:
             from nyctaxi_etl.orchestration import jobs
 
-            _finish(jobs.planned(command, request.job, request.partitions), settings)
-        run = _run_direct if settings.direct else _run_flow
-        _finish(run(request), settings)
+            report = jobs.planned(command, request.job, request.partitions)
+        else:
+            report = _run_direct(request) if settings.direct else _run_flow(request)
+        _end_with(report, settings)
 
 
-def _request(command: Command, settings: Settings) -> Request:
-    """Check everything that can be checked before anything moves."""
+def _checked_request(command: Command, settings: Settings) -> Request:
+    """Return what is asked for. Raises ``UsageError`` for all that can be seen to be wrong before anything moves."""
     from nyctaxi_etl.orchestration import jobs
 
     if not settings.color or not settings.year:
@@ -81,7 +86,10 @@ def _run_direct(request: Request) -> LoadReport:
     settings, job = request.settings, request.job
     check_data_dir(job)
     by_block = connections.needs_prefect(job)
-    with _shown(request, waiting() if by_block else ""), prefect_ready(settings) if by_block else nullcontext():
+    with (
+        _progress_of(request, waiting_note() if by_block else ""),
+        prefect_ready(settings) if by_block else nullcontext(),
+    ):
         return jobs.run(request.command, job, request.partitions, settings.jobs)
 
 
@@ -90,10 +98,10 @@ def _run_flow(request: Request) -> LoadReport:
 
     settings = request.settings
     check_data_dir(request.job)
-    with _shown(request, waiting()), prefect_ready(settings, "or use --direct"):
+    with _progress_of(request, waiting_note()), prefect_ready(settings, "or use --direct"):
         from nyctaxi_etl.orchestration import flows
 
-        flow: Any = getattr(flows, request.command)
+        flow: Any = flows.FLOWS[request.command.name]
         asked = {
             "color": list(dict.fromkeys(partition.color for partition in request.partitions)),
             "year": list(request.years),
@@ -101,10 +109,10 @@ def _run_flow(request: Request) -> LoadReport:
         }
         taken = flow.parameters.properties.keys() - asked.keys()
         given = {name: getattr(settings, name) for name in taken}
-        return _followed(request, lambda: flow(**asked, **given, return_state=True).result(raise_on_failure=False))
+        return _report_of(request, lambda: flow(**asked, **given, return_state=True).result(raise_on_failure=False))
 
 
-def _followed(request: Request, flow: Callable[[], Any]) -> LoadReport:
+def _report_of(request: Request, flow: Callable[[], Any]) -> LoadReport:
     """Return the report that the flow ends with, or that of its months if its server is lost when they are done."""
     from nyctaxi_etl.orchestration import blocks
     from nyctaxi_etl.pipelines.month import report_of
@@ -118,7 +126,7 @@ def _followed(request: Request, flow: Callable[[], Any]) -> LoadReport:
         return outcome.report
     if isinstance(outcome, BaseException) and run.results is not None:
         why = "it does not answer" if isinstance(outcome, Left) else Bug.of(outcome).message
-        report = report_of(request.command, request.job, run.results)
+        report = report_of(request.command.name, request.job, run.results)
         return replace(report, notes=(f"{_LOST} ({why})",))
     if isinstance(outcome, BaseException):
         raise outcome
@@ -126,36 +134,15 @@ def _followed(request: Request, flow: Callable[[], Any]) -> LoadReport:
     return made
 
 
-def _shown(request: Request, waiting: str) -> AbstractContextManager[None]:
+def _progress_of(request: Request, note: str) -> AbstractContextManager[None]:
     from stamina.instrumentation import set_on_retry_hooks
 
     set_on_retry_hooks(())  # a line of the progress says it
-    return console.showing(request.partitions, waiting, live=not request.settings.verbose)
+    return console.showing(request.partitions, note, live=not request.settings.verbose)
 
 
-def waiting() -> str:
-    """Say what takes long before the first month does: Prefect's import, and its server's start."""
-    from nyctaxi_etl import settings as config
-
-    return "Asking Prefect's server ..." if config.has_prefect_server() else "Starting Prefect (some 10 seconds) ..."
-
-
-@contextmanager
-def prefect_ready(settings: Settings, instead: str = "") -> Iterator[None]:
-    """Have Prefect set up and its server there; ``instead`` is what a user can do without it."""
-    from nyctaxi_etl import settings as config
-
-    config.prepare_prefect(console=settings.verbose, instead=instead)
-    # Prefect's threads would write to stderr, past every setting, what they could not send to a server that is gone.
-    logging.raiseExceptions = settings.verbose
-    with prefect_reachable(instead):
-        from nyctaxi_etl.orchestration import blocks
-
-        blocks.start_server()
-        yield
-
-
-def _finish(report: LoadReport, settings: Settings) -> NoReturn:
+def _end_with(report: LoadReport, settings: Settings) -> NoReturn:
+    """Print the report, and the tracebacks of bugs if asked for; end with its exit code."""
     told = report_with_options(report)
     for partition, trace in report.traces.items() if settings.debug else ():
         console.say(f"{partition}: {trace}")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nyctaxi_etl.core.errors import Bug, UsageError
-from nyctaxi_etl.settings.commands import COMMANDS
+from nyctaxi_etl.settings.commands import OPTIONS
 from nyctaxi_etl.settings.declared import SETTINGS
 
 if TYPE_CHECKING:
@@ -19,16 +19,15 @@ if TYPE_CHECKING:
     from nyctaxi_etl.core.report import Failure, LoadReport
 
 _BUG = "This is a bug in nyctaxi: run again with --debug and report what it prints."
-_OPTIONS = frozenset(name for command in COMMANDS.values() for name in command.options)
 
 
 def message_of(error: NycTaxiError, from_environment: Collection[str] = ()) -> str:
     """Return an error's message, before it the option that it is about, or the setting if that gave the value."""
     about = error.about if isinstance(error, UsageError) else ""
-    if not about:
+    row = SETTINGS.get(about)
+    if row is None:
         return error.message
-    row = SETTINGS[about]
-    is_option = about in _OPTIONS and about not in from_environment
+    is_option = about in OPTIONS and about not in from_environment
     return f"{row.option if is_option else row.variable} {error.message}"
 
 
@@ -59,7 +58,7 @@ def report_with_options(report: LoadReport) -> LoadReport:
 
 def _option(code: str) -> str:
     name, equals, value = code.partition("=")
-    if not equals or name not in _OPTIONS:
+    if not equals or name not in OPTIONS:
         return f"`{code}`"
     row = SETTINGS[name]
     return f"{row.option} {value}".rstrip() if row.type is not bool else row.option

@@ -51,7 +51,7 @@ class Lasting(io.RawIOBase):
         return memoryview(block).nbytes
 
 
-def last() -> Lasting:
+def make_lasting() -> Lasting:
     """Make stdout and stderr last, whatever becomes of them; return what stdout writes to.
 
     A descriptor that was closed is opened on nothing: else the next file that is opened, say the warehouse, has its

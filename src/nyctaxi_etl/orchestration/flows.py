@@ -28,6 +28,7 @@ from nyctaxi_etl.orchestration.tasks import STEPS
 from nyctaxi_etl.pipelines.month import report_of, run_month
 from nyctaxi_etl.pipelines.workspace import check_data_dir
 from nyctaxi_etl.settings import SETTINGS, Settings, settings
+from nyctaxi_etl.settings.commands import INGEST, UPLOAD, WAREHOUSE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 
     from nyctaxi_etl.core.partition import Partition
     from nyctaxi_etl.core.report import PartitionResult
-    from nyctaxi_etl.orchestration.jobs import Command
     from nyctaxi_etl.pipelines.job import Job, Plan
+    from nyctaxi_etl.settings.commands import Command
 
 _SOME = Field(min_length=1)
 
@@ -130,7 +131,7 @@ def ingest(  # noqa: PLR0913 - a flow's parameters are its form in Prefect's UI
         UsageError: An argument can't be.
     """
     given = {"source": source, "to": to, "table": table or "", "force": force, "data_dir": data_dir}
-    return _run("ingest", _Asked(color, year, months, jobs), given)
+    return _run(INGEST, _Asked(color, year, months, jobs), given)
 
 
 @_flow
@@ -157,7 +158,7 @@ def upload(  # noqa: PLR0913 - as above
         UsageError: An argument can't be.
     """
     given = {"source": source, "lake": lake, "mode": mode, "raw": raw, "force": force, "data_dir": data_dir}
-    return _run("upload", _Asked(color, year, months, jobs), given)
+    return _run(UPLOAD, _Asked(color, year, months, jobs), given)
 
 
 @_flow
@@ -184,7 +185,10 @@ def warehouse(  # noqa: PLR0913 - as above
         UsageError: An argument can't be.
     """
     given = {"lake": lake, "to": to, "table": table or "", "mode": mode, "force": force, "data_dir": data_dir}
-    return _run("warehouse", _Asked(color, year, months, jobs), given)
+    return _run(WAREHOUSE, _Asked(color, year, months, jobs), given)
+
+
+FLOWS: dict[str, Flow[..., LoadReport]] = {flow.name: flow for flow in (ingest, upload, warehouse)}
 
 
 def _run(command: "Command", asked: _Asked, given: dict[str, Any]) -> LoadReport:
@@ -196,7 +200,7 @@ def _run(command: "Command", asked: _Asked, given: dict[str, Any]) -> LoadReport
         partitions = _select(job, asked)
         plan = ROUTES[command].plan(job, partitions, STEPS[command])
         _tag(command, job, partitions)
-        report = report_of(command, job, run_months(partitions, _logged(plan, command), asked.jobs))
+        report = report_of(command.name, job, run_months(partitions, _logged(plan, command), asked.jobs))
     except NycTaxiError as error:
         return _failed(error)
     return _finished(report)
@@ -215,7 +219,7 @@ def _logged(plan: "Plan", command: "Command") -> "Callable[[Partition], Partitio
         with own:
             result = run_month(plan, partition)
             level = logging.ERROR if result.failure else logging.INFO
-            get_run_logger().log(level, month_line(result, report_of(command, plan.job, [result])))
+            get_run_logger().log(level, month_line(result, report_of(command.name, plan.job, [result])))
         return result
 
     return run_logged
@@ -228,7 +232,7 @@ def _tag(command: "Command", job: "Job", partitions: "Sequence[Partition]") -> N
     """
     colors = dict.fromkeys(str(partition.color) for partition in partitions)
     places = [job.source.name, (job.to or job.lake).partition(":")[0]]
-    mine = ["nyctaxi", command, *colors, *places]
+    mine = ["nyctaxi", command.name, *colors, *places]
     with get_client(sync_client=True) as client:
         client.update_flow_run(UUID(str(runtime.flow_run.id)), tags=sorted({*runtime.flow_run.tags, *mine}))
 

@@ -21,47 +21,50 @@ from nyctaxi_etl.pipelines.month import report_of, run_month
 from nyctaxi_etl.pipelines.upload import plan_upload, upload_steps
 from nyctaxi_etl.schema.columns import table_name
 from nyctaxi_etl.schema.datasets import FIRST_MONTHS
+from nyctaxi_etl.settings.commands import INGEST, ON_MONTHS, UPLOAD, WAREHOUSE
 from nyctaxi_etl.sources.registry import Source, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
-    from typing import Literal
 
     from nyctaxi_etl.core.partition import Color, Partition
     from nyctaxi_etl.core.report import LoadReport
     from nyctaxi_etl.settings import Settings
-
-    Command = Literal["ingest", "upload", "warehouse"]
+    from nyctaxi_etl.settings.commands import Command
 
 _BUCKET = "gs://"
 
 
 def job_of(command: Command, settings: Settings, run_id: str) -> Job:
-    """Return what the command is to do under these settings.
+    """Return what a command is to do under these settings; those that it does not take are as if left out.
 
-    Raises ``UsageError`` for what can be seen to be wrong before anything is asked for.
+    Raises:
+        UsageError: For what can be seen to be wrong before anything is asked for.
     """
     for name in ("source", "to", "lake"):
         refuse_secret(name, getattr(settings, name))
-    data_dir = folder_of(str(settings.data_dir), "data_dir")
-    lake = "" if command == "ingest" else _lake(settings.lake, data_dir)
-    source = Source("lake", lake, ()) if command == "warehouse" else resolve(settings.source, settings.source_urls)
+    taken = settings.taken_by(command)
+    data_dir = folder_of(str(taken.data_dir), "data_dir")
+    lake = _lake_address(taken.lake, data_dir) if command.takes("lake") else ""
+    to = taken.to if command.takes("to") else ""
+    if to == BIGQUERY and command in ON_MONTHS:
+        _refuse_what_bigquery_cannot_load(lake)
     return Job(
-        source=source,
-        to="" if command == "upload" else _warehouse(command, settings.to, lake),
+        source=resolve(taken.source, taken.source_urls) if command.takes("source") else Source("lake", lake, ()),
+        to=to,
         data_dir=data_dir,
         run_id=run_id,
-        table=table_name(settings.table) if settings.table and command != "upload" else None,
-        force=settings.force,
-        sample_rows=settings.sample_rows,
-        max_unparsable=settings.max_unparsable,
-        min_speed=settings.min_speed,
-        max_outside_month=settings.max_outside_month,
+        table=table_name(taken.table) if taken.table else None,
+        force=taken.force,
+        sample_rows=taken.sample_rows,
+        max_unparsable=taken.max_unparsable,
+        min_speed=taken.min_speed,
+        max_outside_month=taken.max_outside_month,
         lake=lake,
-        mode=settings.mode if command != "ingest" else Job.mode,
-        raw=settings.raw,
-        google=google_of(settings),
+        mode=taken.mode,
+        raw=taken.raw,
+        google=google_of(taken),
     )
 
 
@@ -102,7 +105,7 @@ def check(job: Job) -> None:
 def planned(command: Command, job: Job, partitions: Sequence[Partition]) -> LoadReport:
     """Return the report of a run that does nothing."""
     results = [PartitionResult(partition, "planned", job.end_of(partition)) for partition in partitions]
-    return report_of(command, job, results)
+    return report_of(command.name, job, results)
 
 
 class Route(NamedTuple):
@@ -113,9 +116,9 @@ class Route(NamedTuple):
 
 
 ROUTES: Mapping[Command, Route] = {
-    "ingest": Route(partial(plan_ingest, open_warehouse=warehouse_of), ingest_steps(warehouse_of)),
-    "upload": Route(partial(plan_upload, open_lake=lake_of), upload_steps(lake_of)),
-    "warehouse": Route(
+    INGEST: Route(partial(plan_ingest, open_warehouse=warehouse_of), ingest_steps(warehouse_of)),
+    UPLOAD: Route(partial(plan_upload, open_lake=lake_of), upload_steps(lake_of)),
+    WAREHOUSE: Route(
         partial(plan_load, open_lake=lake_of, open_warehouse=warehouse_of), load_steps(lake_of, warehouse_of)
     ),
 }
@@ -125,22 +128,22 @@ def run(command: Command, job: Job, partitions: Sequence[Partition], jobs: int) 
     """Do it without Prefect, ``jobs`` months side by side."""
     route = ROUTES[command]
     plan = route.plan(job, partitions, route.steps)
-    return report_of(command, job, run_months(partitions, partial(run_month, plan), jobs))
+    return report_of(command.name, job, run_months(partitions, partial(run_month, plan), jobs))
 
 
-def _lake(text: str, data_dir: Path) -> str:
+def _lake_address(text: str, data_dir: Path) -> str:
+    """Return the lake's address, without a slash at its end; left out, it is a folder in the data folder."""
     if text in {"", FOLDER}:
         return str(data_dir / FOLDER)
     return text.rstrip("/") if text.startswith(_BUCKET) else text
 
 
-def _warehouse(command: Command, to: str, lake: str) -> str:
-    if to == BIGQUERY and command == "ingest":
-        message = "bigquery: BigQuery loads from the lake, not from a source."
+def _refuse_what_bigquery_cannot_load(lake: str) -> None:
+    if not lake:
+        message = f"{BIGQUERY}: BigQuery loads from the lake, not from a source."
         hint = "Run `nyctaxi upload --lake gs://bucket/prefix`, then `nyctaxi warehouse --to bigquery` with this lake."
         raise UsageError(message, hint, about="to")
-    if to == BIGQUERY and not lake.startswith((_BUCKET, BLOCK)):
+    if not lake.startswith((_BUCKET, BLOCK)):
         message = f"{lake}: BigQuery loads from a bucket only."
         hint = "Name one with `lake=gs://bucket/prefix`, for `nyctaxi upload` as well."
         raise UsageError(message, hint, about="lake")
-    return to

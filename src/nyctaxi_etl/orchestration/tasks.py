@@ -22,6 +22,7 @@ from nyctaxi_etl.pipelines import ingest, load, upload
 from nyctaxi_etl.pipelines.destination import replace_month
 from nyctaxi_etl.pipelines.job import Job, Origin, Steps
 from nyctaxi_etl.pipelines.month import tell_retry
+from nyctaxi_etl.settings.commands import INGEST, UPLOAD, WAREHOUSE, Command
 from nyctaxi_etl.staging.files import StagedFile  # noqa: TC001 - as above
 from nyctaxi_etl.warehouses.base import Capabilities  # noqa: TC001 - as above
 
@@ -148,8 +149,8 @@ def _transform(job: Job, origin: Origin, folder: Path, _capabilities: Capabiliti
 
 
 # What each command's steps are in Prefect.
-STEPS: dict[str, Steps[StagedFile]] = {
-    "ingest": Steps(_extract_current, _transform, load_month),
-    "upload": Steps(_extract_and_put, _transform, put),
-    "warehouse": Steps(partial(load.find_month, open_lake=lake_of), get, load_month),
+STEPS: dict[Command, Steps[StagedFile]] = {
+    INGEST: Steps(_extract_current, _transform, load_month),
+    UPLOAD: Steps(_extract_and_put, _transform, put),
+    WAREHOUSE: Steps(partial(load.find_month, open_lake=lake_of), get, load_month),
 }

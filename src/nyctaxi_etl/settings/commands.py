@@ -24,6 +24,10 @@ class Command:
     def __str__(self) -> str:
         return self.name
 
+    def takes(self, setting: str) -> bool:
+        """Tell whether a setting is an option of this command."""
+        return setting in self.options
+
 
 _WHAT = ("color", "year", "months")
 _HOW = ("dry_run", "json", "data_dir", "verbose", "debug")
@@ -64,3 +68,5 @@ BLOCKS_INIT = Command(
 ON_MONTHS = (INGEST, UPLOAD, WAREHOUSE)
 # Every command that has settings for options.
 COMMANDS = {command.name: command for command in (*ON_MONTHS, ZONES, BLOCKS_INIT)}
+# Every setting that some command has for an option.
+OPTIONS = frozenset(name for command in COMMANDS.values() for name in command.options)

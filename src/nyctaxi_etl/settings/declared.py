@@ -15,10 +15,13 @@ from pydantic import SecretStr
 
 from nyctaxi_etl.core.pace import FLOOR_BYTES
 from nyctaxi_etl.core.partition import Color, Mode
+from nyctaxi_etl.settings.commands import OPTIONS
 from nyctaxi_etl.sources.registry import NAMES, SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from nyctaxi_etl.settings.commands import Command
 
 Value = TypeVar("Value")
 
@@ -199,6 +202,11 @@ class Settings:
     def overruled_by(self, given: Mapping[str, Any]) -> Self:
         """Return the settings with the values of options or parameters put over them, by the settings' names."""
         return replace(self, **given, from_environment=self.from_environment - given.keys())
+
+    def taken_by(self, command: Command) -> Self:
+        """Return the settings as a command sees them: options that it does not take have their defaults."""
+        others = OPTIONS - set(command.options)
+        return replace(self, **{name: SETTINGS[name].default for name in others})
 
     @property
     def source_urls(self) -> dict[str, str]:
