@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nyctaxi_etl.core.disk import disk_errors_as
-from nyctaxi_etl.core.errors import CorruptFile, LakeError
+from nyctaxi_etl.core.errors import LakeError
 from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.lakes.base import DISK_HINT
 from nyctaxi_etl.schema.datasets import DATASETS
+from nyctaxi_etl.staging.damage import parquet_damage
 from nyctaxi_etl.staging.files import arrow_schema
 
 if TYPE_CHECKING:
@@ -61,16 +62,10 @@ def read_facts(path: Path) -> dict[str, str]:
 
     Raises ``CorruptFile`` if it isn't a whole Parquet file, or its facts aren't text.
     """
-    try:
+    with parquet_damage(path, "Put it again with `nyctaxi upload --force`."):
         footer = pq.read_metadata(path).metadata or {}
         marked = {name: value for name, value in footer.items() if name.startswith(_PREFIX)}
         return {name.removeprefix(_PREFIX).decode(): value.decode() for name, value in marked.items()}
-    # A damaged footer is an OSError, too: "Couldn't deserialize thrift"; but that has no number.
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        if getattr(error, "errno", None):
-            raise
-        message = f"{path} is not a whole Parquet file."
-        raise CorruptFile(message, "Put it again with `nyctaxi upload --force`.") from error
 
 
 def _groups(rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:

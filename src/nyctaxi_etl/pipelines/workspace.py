@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from nyctaxi_etl.core.claims import claimed, sweep
+from nyctaxi_etl.core.disk import disk_errors_as
 from nyctaxi_etl.core.errors import NycTaxiError, UsageError
 
 if TYPE_CHECKING:
@@ -68,11 +69,7 @@ def keep_rejects(stage: Stage, rejects: Path) -> Path | None:
 
 @contextmanager
 def disk_errors(partition: Partition, folder: Path) -> Iterator[None]:
-    """Turn what the file system refuses into an error that names the place; an error without a number is none of it."""
-    try:
+    """Turn what the file system refuses in a month's work into an error that names the month and the path."""
+    hint = "Make room or give access there, or name another `data_dir=`."
+    with disk_errors_as(NycTaxiError, folder, hint, subject=str(partition)):
         yield
-    except OSError as error:
-        if not error.errno:
-            raise
-        message = f"{partition}: {error.filename or folder}: {error.strerror}."
-        raise NycTaxiError(message, "Make room or give access there, or name another `data_dir=`.") from error

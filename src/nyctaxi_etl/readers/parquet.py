@@ -17,6 +17,7 @@ from nyctaxi_etl.readers.layout import Block, Rows, find_layout, for_people, ref
 from nyctaxi_etl.staging.arrays import array as array_of
 from nyctaxi_etl.staging.arrays import from_numbers, scalar
 from nyctaxi_etl.staging.arrow_types import in_common_type, is_text
+from nyctaxi_etl.staging.damage import parquet_damage
 from nyctaxi_etl.staging.pages import open_published, rows_at_once
 from nyctaxi_etl.staging.rejects import as_text, none_rejected
 
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
     from nyctaxi_etl.schema.columns import Column
 
 _HEAD_BYTES = 1_000
-# Arrow says OSError for damaged metadata and pages; a path that can't be opened has failed before.
-_BROKEN: tuple[type[Exception], ...] = (OSError, pa.ArrowException, UnicodeDecodeError)
+_FETCH_AGAIN = "Fetch it again."
 
 
 class ParquetFile:
@@ -67,7 +67,7 @@ class ParquetFile:
                 refuse_what_swells(self.path, size, 0, first, PARQUET_ROW_BYTES)
             if first - 1 != file.metadata.num_rows:
                 message = f"{self.path.name} has {first - 1:,} rows where its footer says {file.metadata.num_rows:,}."
-                raise CorruptFile(message, "Fetch it again.")
+                raise CorruptFile(message, _FETCH_AGAIN)
 
     def parse(self, block: Block[pa.RecordBatch]) -> Rows:
         """Sort a batch's columns by what they mean."""
@@ -102,7 +102,7 @@ def _slices(batch: pa.RecordBatch, path: Path) -> Iterator[pa.RecordBatch]:
     encoded = [column for column in batch.columns if pa.types.is_dictionary(column.type)]
     if any((pc.max(column.indices).as_py() or 0) >= max(len(column.dictionary), 1) for column in encoded):
         message = f"{path.name} is not a whole Parquet file: a dictionary lacks values that are used."
-        raise CorruptFile(message, "Fetch it again.")
+        raise CorruptFile(message, _FETCH_AGAIN)
     words = [column.dictionary for column in encoded]
     longest = sum(pc.max(pc.binary_length(each)).as_py() or 0 for each in words if len(each))
     rows = max(1, BATCH_BYTES // max(longest, 1))
@@ -139,25 +139,16 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     with pa.OSFile(str(path)) as source:
         try:
             # Spark's 96-bit timestamps would overflow in the year 2262 if they were read as nanoseconds.
-            file = open_published(source, coerce_int96_timestamp_unit="us")
-        except _BROKEN as error:
-            refuse_other_kinds(_head(path), path)
-            raise _damaged(path, error) from error
+            with parquet_damage(path.name, _FETCH_AGAIN):
+                file = open_published(source, coerce_int96_timestamp_unit="us")
+        except CorruptFile:
+            with path.open("rb") as stream:
+                refuse_other_kinds(stream.read(_HEAD_BYTES), path)
+            raise
         with file:
             yield file
 
 
 def _next(batches: Iterator[pa.RecordBatch], path: Path) -> pa.RecordBatch | None:
-    try:
+    with parquet_damage(path.name, _FETCH_AGAIN):
         return next(batches, None)
-    except _BROKEN as error:
-        raise _damaged(path, error) from error
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return stream.read(_HEAD_BYTES)
-
-
-def _damaged(path: Path, error: Exception) -> CorruptFile:
-    return CorruptFile(f"{path.name} is not a whole Parquet file: {str(error).splitlines()[0]}", "Fetch it again.")

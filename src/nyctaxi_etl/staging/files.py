@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.ipc
 
-from nyctaxi_etl.core.errors import CorruptFile
+from nyctaxi_etl.staging.damage import parquet_damage
 from nyctaxi_etl.staging.pages import rows_at_once
 
 if TYPE_CHECKING:
@@ -99,12 +99,8 @@ def _parquet(path: Path) -> Iterator[ParquetFile]:
     """Open a Parquet file to be read in bounded memory."""
     import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
-            yield file
-    except (pa.ArrowException, OSError) as error:
-        if getattr(error, "errno", None):  # what the file system refuses says nothing of the file
-            raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        message = f"{path} is not a whole Parquet file: {reason}"
-        raise CorruptFile(message, "Put it into the lake again with `nyctaxi upload --force`.") from error
+    with (
+        parquet_damage(path, "Put it into the lake again with `nyctaxi upload --force`."),
+        pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file,
+    ):
+        yield file
