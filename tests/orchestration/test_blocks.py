@@ -129,7 +129,7 @@ def test_a_block_whose_driver_is_not_there(folder: Path) -> None:
         connection_info=ConnectionComponents(driver="oracle+nothing", username="me", database="x")
     ).save("strange", overwrite=True)
     job = Job(resolve(str(folder / "source")), "block:strange", folder / "data", "run")
-    with pytest.raises(UsageError, match="block:strange") as caught:
+    with pytest.raises(UsageError, match="the block strange can't be opened") as caught:
         blocks.warehouse_of(job)
     assert "driver" in caught.value.hint
 

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
-
-import pytest
 
 from nyctaxi_etl.orchestration.server.pulse import Pulse, server_pulse
 from support.command import Done, start
 from support.postgres import free_port
-from support.prefect import prefect_server
+from support.web import Fault, serving
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Iterator
     from pathlib import Path
+
+    import pytest
 
     from support.prefect import PrefectServer
 
 # 30 seconds are promised; a busy machine is slow besides.
 END_SECONDS = 60
 STOP_SECONDS = 15
-INGEST = ("ingest", "--color", "fhv", "--year", "2021", "--source", "sample", "--json")
+INGEST = ("ingest", "--color", "fhv", "--year", "2021", "--json", "--source")
 
 
 def until(process: subprocess.Popen[str], word: str) -> None:
@@ -35,31 +38,46 @@ def until(process: subprocess.Popen[str], word: str) -> None:
     raise AssertionError(word)
 
 
-def begun(server: PrefectServer, folder: Path, word: str, months: str, rows: str) -> subprocess.Popen[str]:
+def begun(server: PrefectServer, folder: Path, word: str, *arguments: str) -> subprocess.Popen[str]:
     """Start a run with this server, and wait until it says ``word``."""
-    settings = {**server.environment(), "NYCTAXI_SAMPLE_ROWS": rows}
-    process = start(*INGEST, "--months", months, folder=folder, settings=settings)
+    settings = {**server.environment(), "NYCTAXI_SAMPLE_ROWS": "500"}
+    process = start(*INGEST, *arguments, folder=folder, settings=settings)
     until(process, word)
     return process
 
 
-@pytest.mark.server
-def test_the_report_outlives_the_server(tmp_path: Path) -> None:
+@contextmanager
+def halted(server: PrefectServer) -> Iterator[None]:
+    """Let the server answer nobody for as long as the block lasts."""
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+        server.ask("flow_runs")
+
+
+def test_the_report_outlives_the_server(prefect_running: PrefectServer, tmp_path: Path) -> None:
     """The months go on and are reported with a note; nothing is called wrong usage; stderr has no noise.
 
-    Ctrl-C in another run of the same silent server is heard in good time.
+    Ctrl-C in another run of the same silent server is heard in good time; that one waits for a silent source as well.
     """
-    (tmp_path / "prefect").mkdir()
-    with prefect_server(tmp_path / "prefect") as server:
-        other = begun(server, tmp_path / "prefect", " extract", "1", "5000000")
-        process = begun(server, tmp_path, " transform", "1-3", "500")
-        os.kill(server.pid, signal.SIGSTOP)
-        started = time.monotonic()
-        other.send_signal(signal.SIGINT)
-        other.communicate(timeout=END_SECONDS)
-        assert other.returncode == 130
-        assert time.monotonic() - started < STOP_SECONDS
-        out, err = process.communicate(timeout=END_SECONDS)
+    (tmp_path / "other").mkdir()
+    release = threading.Event()
+    with serving(tmp_path / "other") as site:
+        site.once["trip-data/fhv_tripdata_2021-01.parquet"] = [
+            Fault(status=200, headers={"Content-Type": "binary/octet-stream"}, body=bytes(9), cut=4, hold=release)
+        ]
+        other = begun(prefect_running, tmp_path / "other", " extract", site.url, "--months", "1")
+        process = begun(prefect_running, tmp_path, " transform", "sample", "--months", "1-3")
+        with halted(prefect_running):
+            started = time.monotonic()
+            other.send_signal(signal.SIGINT)
+            other.communicate(timeout=END_SECONDS)
+            assert other.returncode == 130
+            assert time.monotonic() - started < STOP_SECONDS
+            out, err = process.communicate(timeout=END_SECONDS)
+        release.set()
     report = Done(process.returncode, out, err, 0).json
     assert (process.returncode, report["exit_code"]) == (0, 0)
     assert [result["outcome"] for result in report["results"]] == ["loaded"] * 3

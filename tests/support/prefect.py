@@ -43,7 +43,13 @@ class PrefectServer:
 
     def ask(self, kind: str, **where: Any) -> list[dict[str, Any]]:
         """Return what the server has of ``flow_runs``, ``task_runs``, ``artifacts``, ``logs``, filtered, by time."""
-        answer = httpx.post(f"{self.api}/{kind}/filter", json=where, timeout=30)
+        end = time.monotonic() + SETTLE_SECONDS
+        while True:
+            answer = httpx.post(f"{self.api}/{kind}/filter", json=where, timeout=30)
+            # Its database may be busy for a moment; Prefect's own clients ask again as well.
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > end:
+                break
+            time.sleep(0.2)
         answer.raise_for_status()
         found: list[dict[str, Any]] = answer.json()
         return sorted(found, key=lambda one: str(one.get("timestamp") or one["created"]))
