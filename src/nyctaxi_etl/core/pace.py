@@ -57,6 +57,7 @@ class Pace:
         self._done += size
 
     def _watch(self) -> None:
+        """Look once in ``FLOOR_SECONDS`` at how much came since, and cut the connection if it was too little."""
         before = 0
         while not self._ended.wait(FLOOR_SECONDS):
             done = self._done

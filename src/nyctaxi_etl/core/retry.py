@@ -68,6 +68,7 @@ class Pauses:
         return self._last[1]
 
     def _after(self, error: Exception) -> bool | float:
+        """Return the pause after this error; what a server asks for is taken off what it may ask for in all."""
         if not isinstance(error, Transient):
             return False
         if error.retry_after is None:

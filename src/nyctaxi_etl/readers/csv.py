@@ -115,6 +115,7 @@ class CsvFile:
         return None
 
     def _read(self, data: bytes, text: frozenset[str]) -> pa.Table:
+        """Parse whole lines with Arrow; the fields in ``text`` as text, the others in their declared types."""
         types = {field: as_text if field in text else kind for field, (kind, as_text) in self._types.items()}
         return pc.read_csv(
             pa.BufferReader(data),

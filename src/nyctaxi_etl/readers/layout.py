@@ -121,6 +121,7 @@ def for_people(array: pa.Array) -> list[Any]:
 
 
 def _for_people(scalar: pa.Scalar) -> Any:
+    """Return one value; as text where it is none that Python can hold (a year 10,000, bytes that aren't UTF-8)."""
     while isinstance(scalar, pa.DictionaryScalar):
         scalar = scalar.value
     try:

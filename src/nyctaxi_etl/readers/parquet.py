@@ -136,6 +136,7 @@ def _as_json(column: pa.Array) -> pa.Array:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open the file; where it is of another kind altogether, say so rather than that it is damaged."""
     with pa.OSFile(str(path)) as source:
         try:
             # Spark's 96-bit timestamps would overflow in the year 2262 if they were read as nanoseconds.

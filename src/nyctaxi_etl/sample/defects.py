@@ -96,6 +96,7 @@ def _refund(_partition: Partition, dice: Dice, trips: Trips, hit: Mask) -> Trips
 
 
 def _unmetered(partition: Partition, dice: Dice, trips: Trips, hit: Mask) -> Trips:
+    """Empty what only the meter tells, and name the app that asked for the trip."""
     names = ("passenger_count", "ratecode_id", "store_and_fwd_flag", "congestion_surcharge", "airport_fee", "trip_type")
     spoiled = {name: np.where(hit, NULL, trips[name]) for name in names}
     payment = 0 if partition.color is Color.YELLOW else NULL

@@ -58,6 +58,7 @@ def total(trips: Trips) -> Numbers:
 
 
 def _entered(partition: Partition, dice: Dice, trips: Trips) -> Trips:
+    """Draw what the driver enters or the meter knows by itself: vendor, passengers, rate, payment."""
     start, end = trips["pickup_location_id"], trips["dropoff_location_id"]
     vendors = [row for row in city.VENDORS if row.color is partition.color and row.since <= partition.month]
     cards = int(9900 * tariff(partition).card)
@@ -77,6 +78,7 @@ def _entered(partition: Partition, dice: Dice, trips: Trips) -> Trips:
 
 
 def _positions(dice: Dice, trips: Trips) -> Trips:
+    """Lay both ends of a trip near its zone's centre, or anywhere in a box if the zone has none."""
     ends = ("pickup_location_id", "pickup_location_id", "dropoff_location_id", "dropoff_location_id")
     positions: Trips = {}
     for number, (name, zone) in enumerate(zip(POSITIONS, ends, strict=True)):
@@ -89,6 +91,7 @@ def _positions(dice: Dice, trips: Trips) -> Trips:
 
 
 def _charges(partition: Partition, dice: Dice, trips: Trips) -> Trips:
+    """Work out fare, extras, taxes, tolls and tip in cents."""
     start, end, prices = trips["pickup_location_id"], trips["dropoff_location_id"], tariff(partition)
     to_airport = in_zones(city.AIRPORTS, start) | in_zones(city.AIRPORTS, end)
     toll = to_airport & dice.chance(city.TOLL_TO_AIRPORT) | dice.chance(city.TOLL_IN_TOWN)
@@ -108,6 +111,7 @@ def _charges(partition: Partition, dice: Dice, trips: Trips) -> Trips:
 
 
 def _fares(prices: Tariff, dice: Dice, trips: Trips) -> Numbers:
+    """Work out fares in cents: by distance and time, flat to JFK, or agreed on."""
     miles, rate = trips["trip_distance"], trips["ratecode_id"]
     minutes = (trips["dropoff_datetime"] - trips["pickup_datetime"]) // 60
     # A mile in three minutes is paid by distance alone; what it takes longer is paid by time.

@@ -111,6 +111,7 @@ def _write_csv(partition: Partition, path: Path, rows: int) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to be written, gzipped if its name says so."""
     with path.open("wb") as raw:
         if path.suffix != ".gz":
             yield raw

@@ -133,6 +133,7 @@ def hailed_by_app(partition: Partition, dice: Dice, trips: Trips) -> Trips:
 
 
 def _app_fares(partition: Partition, dice: Dice, trips: Trips, duration: Numbers) -> Trips:
+    """Work out what passengers pay and drivers get in fhvhv, in cents."""
     start, end = trips["pickup_location_id"], trips["dropoff_location_id"]
     drop, mile, minute = city.FHVHV_FARE
     fare = drop + trips["trip_distance"] * mile // 100 + duration * minute // 60

@@ -101,6 +101,7 @@ def _too_slow(request: DownloadRequest) -> Transient:
 
 
 def _as_ours(request: DownloadRequest, error: Exception) -> NycTaxiError:
+    """Return what an error of httpx's means; its words are quoted only where they hold no address."""
     import httpx
 
     words = printable(str(error))
@@ -122,6 +123,7 @@ def _as_ours(request: DownloadRequest, error: Exception) -> NycTaxiError:
 
 
 def _is_untrusted(error: BaseException | None) -> bool:
+    """Tell whether a certificate was refused somewhere below: httpx wraps it in an error of its own."""
     import ssl
 
     while error is not None:

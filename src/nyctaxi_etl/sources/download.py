@@ -52,6 +52,7 @@ def download(client: httpx.Client, request: DownloadRequest) -> Outcome:
 
 
 def _attempt(client: httpx.Client, request: DownloadRequest) -> Outcome:
+    """Ask once for what is missing of the file; from its first byte where what was begun doesn't go on."""
     begun = resumable(request)
     if begun is None:
         drop_part(request.part)

@@ -118,6 +118,7 @@ def _iso(mtime_ns: int) -> str:
 
 
 def _generate(source: Source, partition: Partition, into: Path, rows: int) -> RawFile:
+    """Return the made-up month of so many rows, made unless it is here: it is the same file always."""
     from nyctaxi_etl.sample import months as sample
 
     path = into / "sample" / f"{partition.stem}-{rows}.csv.gz"
@@ -133,6 +134,7 @@ def _generate(source: Source, partition: Partition, into: Path, rows: int) -> Ra
 
 
 def _not_published(source: Source, partition: Partition) -> NotPublished:
+    """Return the error that says where the month was looked for, and which months the source has."""
     keys = source.candidates(partition)
     if not source.is_remote:
         message = f"{partition}: not in the folder {source.base}."

@@ -55,6 +55,7 @@ def fault_inside(path: Path, name: str) -> str:
 
 
 def _gzip_fault(path: Path) -> str:
+    """Unzip the whole file, and stop where it becomes more than any file of its size holds."""
     block = bytearray(READ_BYTES)
     size, unzipped = path.stat().st_size, 0
     try:
@@ -69,6 +70,7 @@ def _gzip_fault(path: Path) -> str:
 
 
 def _parquet_fault(path: Path) -> str:
+    """Read every page of every column, and count the rows against the footer."""
     try:
         # Few writers give their pages a checksum; where there is one it is compared.
         with open_published(path, page_checksum_verification=True) as file:

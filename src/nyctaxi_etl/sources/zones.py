@@ -73,6 +73,7 @@ def _fetch(source: Source, path: Path, floor: int) -> str:
 
 
 def _download(url: str, path: Path, floor: int) -> str:
+    """Download the file to ``path`` and return its address."""
     request = DownloadRequest(SUBJECT, url, path, floor=floor, ceiling=CEILING_BYTES)
     with connect() as client:
         published = download(client, request)

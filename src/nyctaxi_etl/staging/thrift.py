@@ -39,6 +39,7 @@ class Reader:
         return fields
 
     def _value(self, kind: int, depth: int) -> Value:
+        """Return a value by its kind; ``None`` for one of a kind that is no size, which is passed over."""
         if _BYTE < kind < _DOUBLE:
             return self._signed()
         if kind == _BINARY:

@@ -47,6 +47,7 @@ def without_commas(numbers: pa.Array) -> pa.Array:
 
 
 def _of_two_halves(times: pa.Array, notation: str) -> pa.Array:
+    """Return times of a twelve-hour notation as ISO 8601 writes them; the others as they are."""
     parts = pc.extract_regex(times, notation)
     if parts.null_count == len(parts):
         return times
