@@ -15,7 +15,7 @@ from nyctaxi_etl.cli.prefect_server import prefect_ready, waiting_note
 from nyctaxi_etl.cli.spelling import report_with_options
 from nyctaxi_etl.core.errors import Bug, IncompleteRun, UsageError
 from nyctaxi_etl.core.selection import parse_colors, parse_months, parse_years
-from nyctaxi_etl.orchestration.runners import Left, Run
+from nyctaxi_etl.orchestration.runners import Run, RunAbandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,13 +119,13 @@ def _report_of(request: Request, flow: Callable[[], Any]) -> LoadReport:
 
     run = Run()
     try:
-        outcome = run.apart(flow, blocks.server_pulse().is_lost)
+        outcome = run.in_thread(flow, blocks.server_pulse().is_lost)
     except Exception as error:  # noqa: BLE001 - Prefect makes all kinds of them of a server that is gone
         outcome = error
     if isinstance(outcome, IncompleteRun):
         return outcome.report
     if isinstance(outcome, BaseException) and run.results is not None:
-        why = "it does not answer" if isinstance(outcome, Left) else Bug.of(outcome).message
+        why = "it does not answer" if isinstance(outcome, RunAbandoned) else Bug.of(outcome).message
         report = report_of(request.command.name, request.job, run.results)
         return replace(report, notes=(f"{_LOST} ({why})",))
     if isinstance(outcome, BaseException):

@@ -1,44 +1,23 @@
-"""The commands as Prefect flows: typed parameters, a plan in the log, artifacts, and a state that tells the outcome."""
+"""The commands as Prefect flows: their parameters, which are the settings of their names, typed and checked."""
 
 # Annotations are values here: a served flow is pickled for the process of its run, and names in texts get lost.
 
 import inspect
-import logging
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, ParamSpec, TypeVar, cast
-from uuid import UUID
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
-from prefect import Flow, get_client, get_run_logger, runtime, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.context import FlowRunContext
-from prefect.states import Completed, Failed
+from prefect import Flow
 from pydantic import Field
 
-from nyctaxi_etl.core.addresses import PATTERN, refuse_secret, shown
-from nyctaxi_etl.core.errors import IncompleteRun, NycTaxiError
+from nyctaxi_etl.core.addresses import PATTERN, refuse_secret
 from nyctaxi_etl.core.partition import Color, Mode
 from nyctaxi_etl.core.report import LoadReport
-from nyctaxi_etl.orchestration.artifacts import month_line, month_page, report_description, report_table
-from nyctaxi_etl.orchestration.jobs import ROUTES, job_of, partitions_of
-from nyctaxi_etl.orchestration.runners import run_months
-from nyctaxi_etl.orchestration.server.runs import record_run
-from nyctaxi_etl.orchestration.tasks import STEPS
-from nyctaxi_etl.pipelines.month import report_of, run_month
-from nyctaxi_etl.pipelines.workspace import check_data_dir
-from nyctaxi_etl.settings import SETTINGS, Settings, settings
+from nyctaxi_etl.orchestration.flow_run import Selection, flow_run_name, run_flow
+from nyctaxi_etl.settings import SETTINGS, Settings
 from nyctaxi_etl.settings.commands import INGEST, UPLOAD, WAREHOUSE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from prefect.client.schemas.objects import State
-
-    from nyctaxi_etl.core.partition import Partition
-    from nyctaxi_etl.core.report import PartitionResult
-    from nyctaxi_etl.pipelines.job import Job, Plan
-    from nyctaxi_etl.settings.commands import Command
+    from collections.abc import Callable
 
 _SOME = Field(min_length=1)
 
@@ -51,21 +30,10 @@ Jobs = Annotated[int, Field(ge=SETTINGS["jobs"].low, le=SETTINGS["jobs"].high)]
 # Checked by Prefect's server, before it keeps a deployment's parameters.
 Address = Annotated[str, Field(json_schema_extra={"pattern": PATTERN})]
 
-# Where Prefect logs what belongs to a flow run.
-_RUN_LOGS = "prefect.flow_runs"
 _ADDRESSES = frozenset({"source", "to", "lake"})
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class _Asked(NamedTuple):
-    """Which months, and how many of them side by side."""
-
-    color: list[Color]
-    year: list[int]
-    months: list[int]
-    jobs: int
 
 
 class _Addressed(Flow[P, R]):
@@ -87,25 +55,7 @@ def _flow(function: "Callable[P, LoadReport]") -> Flow[P, LoadReport]:
     described = (f"    {row.name}: {row.about_list or row.about_for(function.__name__)}" for row in rows)
     summary, _, rest = (inspect.getdoc(function) or "").partition("\n\n")
     function.__doc__ = "\n".join([summary, "", "Args:", *described, "", rest])
-    return _Addressed(function, flow_run_name=_run_name, validate_parameters=True, persist_result=False)
-
-
-# A subflow would take a second longer: Prefect waits at the end of each flow run.
-@task(name="log-plan", task_run_name="plan {table}", cache_policy=NO_CACHE, persist_result=False)
-def log_plan(table: str, months: list[str]) -> None:
-    """Log which months go where, before anything moves."""
-    get_run_logger().info("%s: %s", table, ", ".join(months))
-
-
-def _run_name() -> str:
-    given = runtime.flow_run.parameters
-    colors = "+".join(str(getattr(color, "value", color)) for color in given["color"])
-    to = shown(given["to"]).partition("://")[0] if "to" in given else shown(given["lake"]) or "lake"
-    return f"{runtime.flow_run.flow_name} {colors} {_span(given['year'])} {_span(given['months'])} to {to}"
-
-
-def _span(numbers: list[int]) -> str:
-    return f"{min(numbers)}-{max(numbers)}" if len(set(numbers)) > 1 else str(numbers[0])
+    return _Addressed(function, flow_run_name=flow_run_name, validate_parameters=True, persist_result=False)
 
 
 @_flow
@@ -131,7 +81,7 @@ def ingest(  # noqa: PLR0913 - a flow's parameters are its form in Prefect's UI
         UsageError: An argument can't be.
     """
     given = {"source": source, "to": to, "table": table or "", "force": force, "data_dir": data_dir}
-    return _run(INGEST, _Asked(color, year, months, jobs), given)
+    return run_flow(INGEST, Selection(color, year, months, jobs), given)
 
 
 @_flow
@@ -158,7 +108,7 @@ def upload(  # noqa: PLR0913 - as above
         UsageError: An argument can't be.
     """
     given = {"source": source, "lake": lake, "mode": mode, "raw": raw, "force": force, "data_dir": data_dir}
-    return _run(UPLOAD, _Asked(color, year, months, jobs), given)
+    return run_flow(UPLOAD, Selection(color, year, months, jobs), given)
 
 
 @_flow
@@ -185,108 +135,7 @@ def warehouse(  # noqa: PLR0913 - as above
         UsageError: An argument can't be.
     """
     given = {"lake": lake, "to": to, "table": table or "", "mode": mode, "force": force, "data_dir": data_dir}
-    return _run(WAREHOUSE, _Asked(color, year, months, jobs), given)
+    return run_flow(WAREHOUSE, Selection(color, year, months, jobs), given)
 
 
 FLOWS: dict[str, Flow[..., LoadReport]] = {flow.name: flow for flow in (ingest, upload, warehouse)}
-
-
-def _run(command: "Command", asked: _Asked, given: dict[str, Any]) -> LoadReport:
-    """Do what the flow is for, and end it: what a user can mend is told in a line or two, without a traceback."""
-    logging.getLogger(_RUN_LOGS).addFilter(_without_traceback)
-    record_run(UUID(str(runtime.flow_run.id)))
-    try:
-        job = job_of(command, settings().overruled_by(given), str(runtime.flow_run.id))
-        partitions = _select(job, asked)
-        plan = ROUTES[command].plan(job, partitions, STEPS[command])
-        _tag(command, job, partitions)
-        report = report_of(command.name, job, run_months(partitions, _logged(plan, command), asked.jobs))
-    except NycTaxiError as error:
-        return _failed(error)
-    return _finished(report)
-
-
-def _logged(plan: "Plan", command: "Command") -> "Callable[[Partition], PartitionResult]":
-    """Return what runs a month, with a line in the log at its end, and as a chain of its own in Prefect's graph.
-
-    Prefect takes a step for one that needs another's result if both were given the same small value, a text say: what
-    it remembers of results is each month's own.
-    """
-    run = FlowRunContext.get()
-
-    def run_logged(partition: "Partition") -> "PartitionResult":
-        own = run.model_copy(update={"run_results": {}}) if run else nullcontext()
-        with own:
-            result = run_month(plan, partition)
-            level = logging.ERROR if result.failure else logging.INFO
-            get_run_logger().log(level, month_line(result, report_of(command.name, plan.job, [result])))
-        return result
-
-    return run_logged
-
-
-def _tag(command: "Command", job: "Job", partitions: "Sequence[Partition]") -> None:
-    """Tag the flow run with what people look for, and it alone.
-
-    A task with tags asks the server for leave to run (tags may have limits): no month would outlive the server.
-    """
-    colors = dict.fromkeys(str(partition.color) for partition in partitions)
-    places = [job.source.name, (job.to or job.lake).partition(":")[0]]
-    mine = ["nyctaxi", command.name, *colors, *places]
-    with get_client(sync_client=True) as client:
-        client.update_flow_run(UUID(str(runtime.flow_run.id)), tags=sorted({*runtime.flow_run.tags, *mine}))
-
-
-def _select(job: "Job", asked: _Asked) -> "tuple[Partition, ...]":
-    """Lay out the months, log them and those that are left out, and see that there is a place to work."""
-    partitions, notes = partitions_of(job.source, asked.color, asked.year, sorted(set(asked.months)))
-    for note in notes:
-        get_run_logger().info(note)
-    places = dict.fromkeys(job.end_of(partition) if job.to else job.lake for partition in partitions)
-    log_plan(table=", ".join(places), months=[str(partition) for partition in partitions])
-    check_data_dir(job)
-    return partitions
-
-
-def _finished(report: LoadReport) -> LoadReport:
-    """Leave the artifacts, log what was a bug, and end the run as the report says."""
-    for partition, trace in report.traces.items():
-        get_run_logger().error("%s: %s", partition, trace)
-    create_table_artifact(key="load-report", table=report_table(report), description=report_description(report))
-    for result in report.results:
-        key = f"month-{str(result.partition).replace('/', '-')}"
-        create_markdown_artifact(key=key, markdown=month_page(result, report), description=month_line(result, report))
-    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in report.totals["outcomes"].items())
-    if not report.exit_code:
-        return _ending(Completed(message=outcomes, data=report))
-    return _failed(IncompleteRun(outcomes, _why(report), report))
-
-
-def _failed(error: NycTaxiError) -> LoadReport:
-    """End the run by an error that concerns all of it."""
-    get_run_logger().error(str(error))
-    if error.hint:
-        get_run_logger().error("Hint: %s", error.hint)
-    return _ending(Failed(message=str(error), data=error))
-
-
-def _ending(state: "State[Any]") -> LoadReport:
-    """Return a state as a flow returns it: Prefect gives the caller what is in it, or raises that."""
-    return cast("LoadReport", state)
-
-
-def _why(report: LoadReport) -> str:
-    """Return why the first month is not in, and how many others aren't."""
-    first, *others = [result for result in report.results if result.failure]
-    reason = f"{first.failure.message} {first.failure.hint}".rstrip() if first.failure else ""
-    more = f" {len(others)} more: see the report." if others else ""
-    return f"{first.partition}: {reason}{more}"
-
-
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """Say in a line what Prefect logs with a traceback, if it is an error of ours: its words tell what to do."""
-    error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-    if isinstance(error, NycTaxiError):
-        record.exc_info, record.exc_text = None, None
-        record.msg, record.args = f"{record.getMessage()}: {type(error).__name__}: {error}", ()
-    return True

@@ -29,8 +29,8 @@ _POLL_SECONDS = 0.2
 _NAME = "nyctaxi-"
 
 
-class Left(Exception):  # noqa: N818 - a state of the run
-    """The run's months are done; it itself waits for something that is gone, and is left behind."""
+class RunAbandoned(Exception):  # noqa: N818 - a state of the run
+    """The run's months are done; it itself waits for something that is gone, and is abandoned."""
 
 
 class Run:
@@ -40,10 +40,10 @@ class Run:
         self.stop = Signal()
         self.results: tuple[PartitionResult, ...] | None = None
 
-    def apart(self, work: Callable[[], Outcome], is_lost: Callable[[], bool]) -> Outcome:
+    def in_thread(self, work: Callable[[], Outcome], is_lost: Callable[[], bool]) -> Outcome:
         """Return what ``work`` does, which calls ``run_months``.
 
-        Raises ``Left`` if its months are done and ``is_lost`` says that what it still waits for won't come.
+        Raises ``RunAbandoned`` if its months are done and ``is_lost`` says that what it still waits for won't come.
         """
         future, context = Future[Outcome](), copy_context()
         context.run(_RUN.set, self)
@@ -51,7 +51,7 @@ class Run:
         try:
             while not wait([future], timeout=_POLL_SECONDS).done:
                 if self.results is not None and is_lost():
-                    raise Left
+                    raise RunAbandoned
         except KeyboardInterrupt:
             self.stop.set()
             wait([future], timeout=GRACE_SECONDS + _TELL_SECONDS)
