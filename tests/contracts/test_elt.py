@@ -29,7 +29,8 @@ from nyctaxi_etl.sources.registry import resolve
 from nyctaxi_etl.staging.files import arrow_schema
 from nyctaxi_etl.transform.clean import matches
 from nyctaxi_etl.transform.stream import stage
-from nyctaxi_etl.warehouses.base import clean_ledger_row, table_columns
+from nyctaxi_etl.warehouses.base import table_columns
+from nyctaxi_etl.warehouses.ledger import clean_ledger_row
 from support.months import Row, stage_rows, trips
 from support.places import PLACES, Place
 from support.published import raw_file

@@ -6,8 +6,7 @@ same as once. The ledger row is committed together with the rows. With ELT all o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nyctaxi_etl.core.errors import QualityError, UsageError, WarehouseError
@@ -164,17 +163,6 @@ def target_tables(table: str, raw_table: str | None) -> tuple[str, ...]:
         message = f"{table} can't hold the rows as they came and the clean ones."
         raise UsageError(message, "Name another table with `table=`.")
     return raw_table, table
-
-
-def clean_ledger_row(raw: LedgerRow, table: str, dataset: Dataset, dropped: int) -> LedgerRow:
-    """Return the ledger row of the clean ``table``: the raw one's, less the rows that the rules drop."""
-    lineage = replace(raw.lineage.loading(raw.lineage.rows_loaded - dropped), rules=dataset.rules_id)
-    return replace(raw, table_name=table, lineage=lineage)
-
-
-def now() -> datetime:
-    """Return the time as the ledger keeps it: UTC without a zone."""
-    return datetime.now(UTC).replace(tzinfo=None)
 
 
 def owner_mark(dataset: Dataset) -> str:

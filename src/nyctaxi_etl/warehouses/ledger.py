@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from nyctaxi_etl.core.errors import WarehouseError
@@ -12,8 +13,9 @@ from nyctaxi_etl.schema.columns import Column
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from datetime import date, datetime
+    from datetime import date
 
+    from nyctaxi_etl.schema.columns import Dataset
     from nyctaxi_etl.staging.stage import Stage
 
 LEDGER_TABLE = "nyctaxi_loads"
@@ -117,7 +119,13 @@ def succeeding(row: LedgerRow, old: LedgerRow | None) -> LedgerRow:
     return replace(row, replaced_source=old.lineage.source, replaced_rows=old.lineage.rows_loaded)
 
 
-def entry(table: str, staged: Stage, run_id: str, loaded_at: datetime) -> LedgerRow:
-    """Make the ledger row of a staged month; ``loaded_at`` is UTC without a zone."""
-    partition = staged.partition
+def entry(table: str, staged: Stage, run_id: str) -> LedgerRow:
+    """Make the ledger row of a staged month that is loaded now."""
+    partition, loaded_at = staged.partition, datetime.now(UTC).replace(tzinfo=None)
     return LedgerRow(table, str(partition.color), partition.month.first_day, staged.lineage, loaded_at, run_id)
+
+
+def clean_ledger_row(raw: LedgerRow, table: str, dataset: Dataset, dropped: int) -> LedgerRow:
+    """Return the ledger row of the clean ``table``: the raw one's, less the rows that the rules drop."""
+    lineage = replace(raw.lineage.loading(raw.lineage.rows_loaded - dropped), rules=dataset.rules_id)
+    return replace(raw, table_name=table, lineage=lineage)

@@ -19,8 +19,6 @@ from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.warehouses.base import (
     Capabilities,
     check_rows,
-    clean_ledger_row,
-    now,
     refused_write,
     target_tables,
 )
@@ -36,7 +34,7 @@ from nyctaxi_etl.warehouses.bigquery.sql import (
     transaction,
 )
 from nyctaxi_etl.warehouses.bigquery.tables import ledger_rows, ledger_rows_of, make_ledger, make_table, replace_rows
-from nyctaxi_etl.warehouses.ledger import LEDGER_TABLE, LedgerRow, entry
+from nyctaxi_etl.warehouses.ledger import LEDGER_TABLE, LedgerRow, clean_ledger_row, entry
 from nyctaxi_etl.warehouses.sql import drop_condition
 
 if TYPE_CHECKING:
@@ -109,7 +107,7 @@ class BigQuery:
         if not uri.startswith("gs://"):
             message = f"{staged.partition} is not at gs://, and BigQuery loads from there only."
             raise UsageError(message, "Put it there first: nyctaxi upload --lake gs://bucket/prefix.")
-        row, rows_staged = entry(names[0], staged, run_id, now()), staged.lineage.rows_loaded
+        row, rows_staged = entry(names[0], staged, run_id), staged.lineage.rows_loaded
         event = Event(str(staged.partition), "load", 0, rows_staged)
         with self._located():
             self._jobs.refuse_expiring()
@@ -119,9 +117,8 @@ class BigQuery:
         with self._dropped_afterwards(staging):
             self._jobs.load(uri, staging, dataset.columns, rows_staged, event)
             shares = self._shares(tables, dataset, row, month, staging)
-            with commit_turn(
-                event
-            ):  # what is replaced is asked for as late as can be, and while no other month changes it
+            # What is replaced is asked for as late as can be, and while no other month changes it.
+            with commit_turn(event):
                 rows = ledger_rows(self._jobs, ledger, tables)
             olds = {old.table_name: old for old in rows if old.file_month == month.first_day}
             shares = tuple(share._replace(old=olds.get(share.row.table_name)) for share in shares)

@@ -14,13 +14,11 @@ from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.warehouses.base import (
     Capabilities,
     check_rows,
-    clean_ledger_row,
-    now,
     target_tables,
 )
 from nyctaxi_etl.warehouses.duckdb.file import check_folder, opened, opened_to_read
 from nyctaxi_etl.warehouses.duckdb.tables import DIALECT, ledger_rows_of, make_tables, replace_rows, write_ledger_row
-from nyctaxi_etl.warehouses.ledger import LedgerRow, entry
+from nyctaxi_etl.warehouses.ledger import LedgerRow, clean_ledger_row, entry
 from nyctaxi_etl.warehouses.sql import count_month, delete_month, drop_condition, insert_month
 
 if TYPE_CHECKING:
@@ -76,7 +74,7 @@ class DuckDB:
             for name in names:
                 make_tables(connection, name, dataset)
             rows = _insert_staged(connection, names[0], staged)
-            row = entry(names[0], staged, run_id, now())
+            row = entry(names[0], staged, run_id)
             check_rows(row, rows)
             write_ledger_row(connection, row)
             if not raw_table:

@@ -13,7 +13,8 @@ from pgpq import ArrowToPostgresBinaryEncoder
 from nyctaxi_etl.core.partition import Month
 from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.schema.columns import quote
-from nyctaxi_etl.warehouses.base import check_rows, clean_ledger_row
+from nyctaxi_etl.warehouses.base import check_rows
+from nyctaxi_etl.warehouses.ledger import LedgerRow, clean_ledger_row
 from nyctaxi_etl.warehouses.postgres.locks import run_waiting
 from nyctaxi_etl.warehouses.postgres.sql import (
     DIALECT,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from nyctaxi_etl.core.partition import Partition
     from nyctaxi_etl.schema.columns import Dataset
     from nyctaxi_etl.staging.stage import Stage
-    from nyctaxi_etl.warehouses.ledger import LedgerRow
     from nyctaxi_etl.warehouses.postgres.sql import Cursor
 
 

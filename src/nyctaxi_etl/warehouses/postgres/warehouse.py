@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from nyctaxi_etl.core.errors import UsageError
 from nyctaxi_etl.core.progress import Event, tell
-from nyctaxi_etl.warehouses.base import Capabilities, check_rows, now, refused_write, target_tables
+from nyctaxi_etl.warehouses.base import Capabilities, check_rows, refused_write, target_tables
 from nyctaxi_etl.warehouses.ledger import LedgerRow, entry
 from nyctaxi_etl.warehouses.postgres.errors import error_of
 from nyctaxi_etl.warehouses.postgres.locks import lock
@@ -74,7 +74,7 @@ class Postgres:
             lock(cursor, [f"{name} {month}" for name in names], subject)
             partitions = [create_partition(cursor, name, month) for name in names]
             rows = copy_staged(cursor, partitions[0], staged)
-            ledger = [entry(names[0], staged, run_id, now())]
+            ledger = [entry(names[0], staged, run_id)]
             check_rows(ledger[0], rows)
             if raw_table:
                 tell(Event(subject, "load", rows, rows, note=f"making {table} of {raw_table}"))

@@ -15,12 +15,10 @@ from nyctaxi_etl.warehouses.base import (
     Capabilities,
     check_lookup_rows,
     check_rows,
-    clean_ledger_row,
-    now,
     refused_write,
     target_tables,
 )
-from nyctaxi_etl.warehouses.ledger import LedgerRow, entry
+from nyctaxi_etl.warehouses.ledger import LedgerRow, clean_ledger_row, entry
 from nyctaxi_etl.warehouses.sql import Dialect, drop_condition
 from nyctaxi_etl.warehouses.sqlalchemy.errors import error_of, is_refused_write
 from nyctaxi_etl.warehouses.sqlalchemy.sqlite_file import READS, SUBJECT, file_of, take_turns, undo_failed_transaction
@@ -92,7 +90,7 @@ class AnyDatabase:
         with self._transaction(str(partition)) as connection:
             for name in names:
                 make_tables(connection, name, dataset)
-        row = entry(names[0], staged, run_id, now())
+        row = entry(names[0], staged, run_id)
         with self._transaction(str(partition)) as connection:
             # The ledger first: its key makes a second loader of the same month wait here, before any row is written.
             write_ledger_row(connection, row)
