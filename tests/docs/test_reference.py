@@ -17,6 +17,7 @@ from nyctaxi_etl.core.partition import Color, Month, Partition
 from nyctaxi_etl.core.report import LoadReport, PartitionResult
 from nyctaxi_etl.settings import SETTINGS, settings
 from nyctaxi_etl.settings.example import env_example
+from nyctaxi_etl.sources.registry import SOURCES
 from support.command import nyctaxi
 from support.markdown import blocks, prose, rows
 from support.pages import DOCS, PAGES, ROOT
@@ -175,6 +176,12 @@ def test_every_setting_is_told() -> None:
     """The reference's table has each setting with its default and its meaning, and no other."""
     told = {row[0]: (row[1], row[2]) for row in rows(REFERENCE) if row[0].startswith("NYCTAXI_")}
     assert told == {setting.variable: (setting.default_text, setting.about) for setting in SETTINGS.values()}
+
+
+def test_every_source_is_told() -> None:
+    """The reference's table has each source that has a name, with what it is."""
+    told = [[cell.replace("`", "") for cell in row] for row in rows(REFERENCE)]
+    assert [name for name, source in SOURCES.items() if [name, source.about] not in told] == []
 
 
 def test_env_example_is_made_of_the_settings() -> None:

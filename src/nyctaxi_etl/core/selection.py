@@ -17,7 +17,11 @@ FIRST_FOUR_DIGITS = 1000
 
 
 def parse_years(text: str) -> tuple[int, ...]:
-    """Read ``2021`` or ``2019-2021`` or a comma-separated mix; ascending, each year once."""
+    """Return the years of ``2021``, ``2019-2021`` or a comma-separated mix: ascending, each once.
+
+    Raises:
+        UsageError: It is none of these, or a year has not four digits.
+    """
     hint = "Write it as 2021, 2019-2021 or 2019,2021."
     years = _numbers(text, "year", hint)
     if years[0] < FIRST_FOUR_DIGITS:
@@ -27,7 +31,11 @@ def parse_years(text: str) -> tuple[int, ...]:
 
 
 def parse_months(text: str) -> tuple[int, ...]:
-    """Read ``1-3`` or ``1,3,5-7``; ascending, each month once, 1 to 12."""
+    """Return the months of ``1-3`` or ``1,3,5-7``: ascending, each once, 1 to 12.
+
+    Raises:
+        UsageError: It is none of these, or a number is no month.
+    """
     hint = "Write it as 1-3 or 1,3,5-7; months are 1 to 12."
     months = _numbers(text, "months", hint)
     wrong = [number for number in months if not 1 <= number <= MONTHS_IN_YEAR]
@@ -38,7 +46,11 @@ def parse_months(text: str) -> tuple[int, ...]:
 
 
 def parse_colors(texts: Iterable[str]) -> tuple[Color, ...]:
-    """Read colours, each text one or several with commas between; in the order given, each once."""
+    """Return the colours of texts, each one or several with commas between: in the order given, each once.
+
+    Raises:
+        UsageError: A word is no colour, or there is none.
+    """
     names = [name.strip().lower() for text in texts for name in text.split(",") if name.strip()]
     wrong = [name for name in names if name not in set(Color)]
     if wrong or not names:
@@ -57,10 +69,13 @@ def select(  # noqa: PLR0913 - a request has these parts, and its source two bou
     *,
     last: Mapping[Color, Month] | None = None,
 ) -> tuple[tuple[Partition, ...], tuple[str, ...]]:
-    """Lay out the partitions of a request, and notes on those left out.
+    """Return the partitions of a request, and notes on those left out.
 
     Left out are months before the colour's ``first`` published one, months after the ``last`` one that its source will
-    ever have, and months that have not begun. Raises ``UsageError`` if none remains.
+    ever have, and months that have not begun.
+
+    Raises:
+        UsageError: None remains.
     """
     asked = [
         Partition(color, Month(year, number)) for color in colors for year in sorted(set(years)) for number in months

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from nyctaxi_etl.core.pace import FLOOR_BYTES
 from nyctaxi_etl.core.partition import Color, Mode
 from nyctaxi_etl.settings.commands import OPTIONS
-from nyctaxi_etl.sources.registry import NAMES, SOURCES
+from nyctaxi_etl.sources.registry import SOURCE_NAMES, SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -89,7 +89,11 @@ def _row(default: Value, about: str, **more: Any) -> Value:
 
 
 def _as_billed(limit: int) -> int:
-    """Return a limit of billed bytes. Raises ``ValueError`` for one that BigQuery would refuse every query for."""
+    """Return a limit of billed bytes.
+
+    Raises:
+        ValueError: BigQuery would refuse every query for it.
+    """
     if 0 < limit < LEAST_BILLED_BYTES:
         message = f"BigQuery bills at least {LEAST_BILLED_BYTES:,} bytes a query: 0 is no limit"
         raise ValueError(message)
@@ -116,7 +120,9 @@ class Settings:
         about_list="Months of each year, 1 to 12.",
         metavar="MONTHS",
     )
-    source: str = _row("tlc", f"{NAMES}, a folder or an http(s) base URL.", metavar="SOURCE", choices=tuple(SOURCES))
+    source: str = _row(
+        "tlc", f"{SOURCE_NAMES}, a folder or an http(s) base URL.", metavar="SOURCE", choices=tuple(SOURCES)
+    )
     to: str = _row(
         "duckdb",
         "duckdb, duckdb:///path, bigquery, block:NAME or a SQLAlchemy URL without a password.",

@@ -29,11 +29,12 @@ _LOGS = (
 def prepare_prefect(*, console: bool, instead: str = "") -> None:
     """Set what Prefect reads from the environment when it is imported, where the user has set nothing.
 
-    Raises ``UsageError`` if Prefect's folder can't be written to: its server would be waited for in vain. ``instead``
-    is what a user can do without it.
-
     Telemetry is off unless the user turned it on; a slow machine gets two minutes to start the ephemeral server;
-    Prefect's log goes to its server, and to the console only if ``console``.
+    Prefect's log goes to its server, and to the console only if ``console``. ``instead`` is what a user can do
+    without Prefect.
+
+    Raises:
+        UsageError: Prefect's folder can't be written to: its server would be waited for in vain.
     """
     home = _prefect_home(instead)
     defaults = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"}

@@ -88,14 +88,16 @@ SOURCES: Mapping[str, Source] = {
     )
 }
 # What a user may name: for help and hints.
-NAMES = ", ".join(SOURCES)
+SOURCE_NAMES = ", ".join(SOURCES)
 
 
 def resolve(text: str, urls: Mapping[str, str] | None = None) -> Source:
     """Return the source that a text names: one of ``SOURCES``, a folder or an http(s) base URL.
 
-    ``urls`` has other base URLs for sources, by their names. Raises ``UsageError`` for a folder that isn't there and a
-    URL that holds a password or a query.
+    ``urls`` has other base URLs for sources, by their names.
+
+    Raises:
+        UsageError: There is no such folder, or the URL is none of http(s), or holds a password or a query.
     """
     source = SOURCES.get(text)
     if source and source.base:
@@ -124,7 +126,7 @@ def _base_url(text: str, about: str) -> str:
         is_one = False
     if not is_one:
         message = f"{scheme[:8]}://...: not an http or https address."
-        hint = f"Name {NAMES}, a folder or an http(s) base URL."
+        hint = f"Name {SOURCE_NAMES}, a folder or an http(s) base URL."
         other = "Write it as https://host or https://host/folder."
         raise UsageError(message, hint if about == "source" else other, about=about)
     if parts.query or parts.fragment:
@@ -149,6 +151,6 @@ def _folder(text: str) -> Path:
     folder = folder_of(text, "source")
     if not folder.is_dir():
         message = f"{text}: there is no such folder."
-        names = f"Name {NAMES}, an existing folder or an http(s) base URL."
+        names = f"Name {SOURCE_NAMES}, an existing folder or an http(s) base URL."
         raise UsageError(message, f"{did_you_mean(text, SOURCES)}{names}", about="source")
     return folder_of(str(folder.resolve()), "source")

@@ -20,6 +20,7 @@ from nyctaxi_etl.schema.columns import key
 from nyctaxi_etl.schema.datasets import ZONES, ZONES_TABLE
 from nyctaxi_etl.sources.connection import connect
 from nyctaxi_etl.sources.download import download
+from nyctaxi_etl.sources.registry import SOURCE_NAMES
 from nyctaxi_etl.sources.request import DownloadRequest, blocked_by_page
 from nyctaxi_etl.staging.files import arrow_schema
 
@@ -79,7 +80,7 @@ def _download(url: str, path: Path, floor: int) -> str:
         published = download(client, request)
     if isinstance(published, str):
         message = f"{SUBJECT}: not published at {url}."
-        raise NotPublished(message, "Name another source: tlc and datatalks have it, and so has sample.")
+        raise NotPublished(message, f"Name another source: {SOURCE_NAMES} have it.")
     if kind_of(path.read_bytes()) == WEB_PAGE:
         raise blocked_by_page(SUBJECT, url)
     return url
