@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 import nyctaxi_etl
-from nyctaxi_etl.core.errors import QualityError, UsageError, WarehouseError
+from nyctaxi_etl.core.errors import NycTaxiError, QualityError, UsageError, WarehouseError
 from nyctaxi_etl.core.progress import Event, listening
 from nyctaxi_etl.warehouses.duckdb.warehouse import DuckDB
 from support.limits import largest_file, unprivileged
@@ -74,6 +74,68 @@ def test_the_ledger_of_a_file_in_use_is_waited_for(tmp_path: Path) -> None:
             assert len(DuckDB(str(path)).loaded("trips")) == 1
     assert heard[0].subject == ""
     assert f"PID {reader.pid}" in heard[0].note
+
+
+def test_a_query_reads_beside_others(tmp_path: Path) -> None:
+    """While another program reads the file, a query doesn't wait for it."""
+    path = tmp_path / "trips.duckdb"
+    put(path, tmp_path)
+    with _reading(path):
+        assert DuckDB(str(path), lock_seconds=0).query("SELECT count(*) FROM trips") == [(3,)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "COPY trips TO '{}'",
+        "COPY (PIVOT trips ON trip) TO '{}'",
+        "EXPLAIN ANALYZE COPY trips TO '{}'",
+        "EXPORT DATABASE '{}'",
+        "ATTACH '{}' AS other",
+        "ATTACH '{}' AS other (READ_WRITE)",
+        "SET enable_external_access = true; COPY trips TO '{}'",
+    ],
+)
+def test_a_query_makes_no_file(statement: str, tmp_path: Path) -> None:
+    """Nor does it write beside the warehouse; a SELECT may look at any file."""
+    path, other = tmp_path / "trips.duckdb", tmp_path / "other"
+    put(path, tmp_path)
+    warehouse = DuckDB(str(path))
+    with pytest.raises(NycTaxiError):
+        warehouse.query(statement.format(other))
+    assert not other.exists()
+    (tmp_path / "numbers.csv").write_text("number\n5\n")
+    assert warehouse.query(f"SELECT * FROM '{tmp_path}/numbers.csv'") == [(5,)]
+    assert months_of(path) == [("2021-01", 3)]
+
+
+@pytest.mark.parametrize("statement", ["PIVOT trips ON trip", "DESCRIBE trips", "SHOW TABLES", "EXPLAIN FROM trips"])
+def test_a_query_is_more_than_select(statement: str, tmp_path: Path) -> None:
+    """Whatever only reads is run."""
+    path = tmp_path / "trips.duckdb"
+    put(path, tmp_path)
+    assert DuckDB(str(path)).query(statement)
+
+
+def test_a_query_of_no_file_makes_none(tmp_path: Path) -> None:
+    """It says that nothing has been loaded."""
+    path = tmp_path / "none" / "trips.duckdb"
+    with pytest.raises(UsageError, match="isn't there yet"):
+        DuckDB(str(path)).query("SELECT 1")
+    assert not path.parent.exists()
+
+
+def test_a_query_sees_what_a_killed_load_left(tmp_path: Path) -> None:
+    """What stands in the log beside the file is read with it."""
+    path = tmp_path / "trips.duckdb"
+    put(path, tmp_path)
+    script = (
+        "import duckdb, os, sys; c = duckdb.connect(sys.argv[1]); c.execute('SET checkpoint_threshold = \\'1GB\\''); "
+        "c.execute('CREATE TABLE kept AS SELECT 1 AS x'); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True)
+    assert path.with_name("trips.duckdb.wal").exists()
+    assert DuckDB(str(path)).query("SELECT x FROM kept") == [(1,)]
 
 
 def test_a_file_in_use_for_long_is_told(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
-from nyctaxi_etl.core.errors import Transient, WarehouseError
+from nyctaxi_etl.core.errors import Transient, UsageError, WarehouseError
 from nyctaxi_etl.warehouses.sqlalchemy.errors import error_of
+from nyctaxi_etl.warehouses.sqlalchemy.warehouse import AnyDatabase
 
 # As PyMySQL and mysqlclient raise them: a number and a text.
 PASSES = {
@@ -72,3 +73,54 @@ def test_a_lost_connection_is_tried_again() -> None:
     """Whatever it is called: SQLAlchemy knows it for every dialect."""
     lost = DBAPIError("INSERT ...", {}, Exception("gone"), connection_invalidated=True)
     assert type(error_of(lost, _engine("mysql"))) is Transient
+
+
+class _Connection:
+    """A connection of a driver that answers nothing: what it is asked is in ``asked``."""
+
+    def __init__(self, asked: list[str]) -> None:
+        self.asked, self.description, self.rowcount = asked, None, -1
+
+    def cursor(self) -> _Connection:
+        """Return itself."""
+        return self
+
+    def execute(self, statement: str, _values: object = None) -> None:
+        """Refuse a DELETE as MySQL does in a transaction that only reads."""
+        self.asked.append(statement)
+        if statement.startswith("DELETE"):
+            raise _ServerError(1792, "Cannot execute statement in a READ ONLY transaction.")
+
+    def commit(self) -> None:
+        """Note it."""
+        self.asked.append("COMMIT")
+
+    def rollback(self) -> None:
+        """Note it."""
+        self.asked.append("ROLLBACK")
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class _ServerError(Exception):
+    """What the driver raises."""
+
+
+@pytest.mark.parametrize("dialect", ["mysql", "mariadb"])
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [("DELETE FROM trips", "Cannot execute statement in a READ ONLY"), ("CALL clean()", "returns no rows")],
+)
+def test_a_query_that_writes_is_refused(dialect: str, statement: str, says: str) -> None:
+    """The transaction is told to read only before the statement runs, and is never committed."""
+    asked: list[str] = []
+    others = dict.fromkeys(("ProgrammingError", "InterfaceError", "InternalError"), ArithmeticError)
+    kinds = {"Error": Exception, "OperationalError": _ServerError, **others}
+    driver = SimpleNamespace(paramstyle="pyformat", VERSION=(1, 1), connect=lambda **_: _Connection(asked), **kinds)
+    engine = sa.create_engine(f"{dialect}+pymysql://taxi@host/trips", module=driver, _initialize=False)
+    with AnyDatabase(engine) as warehouse, pytest.raises(UsageError, match=f"A query only reads: .*{says}"):
+        warehouse.query(statement)
+    asked = [one for one in asked if "autocommit" not in one]
+    assert asked[:2] == ["SET TRANSACTION READ ONLY", statement]
+    assert set(asked[2:]) == {"ROLLBACK"}
