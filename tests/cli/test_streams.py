@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from nyctaxi_etl.cli.streams import Lasting
+from nyctaxi_etl.cli.streams import ProtectedStream
 from support.command import COMMAND, SECONDS, environment
 from support.months import publish
 
@@ -122,7 +122,7 @@ def test_a_prefect_run_without_stderr(folder: Path) -> None:
 def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
     """What a library writes to stderr doesn't end up in the first file that is opened after it was closed."""
     script = (
-        "import os; from nyctaxi_etl.cli import streams; streams.make_lasting()\n"
+        "import os; from nyctaxi_etl.cli import streams; streams.protect_standard_streams()\n"
         f"file = open({str(tmp_path / 'database')!r}, 'wb', 0)\n"
         "os.write(2, b'terminate called'); assert file.fileno() > 2"
     )
@@ -147,7 +147,7 @@ def test_a_slow_reader_of_a_stream_that_does_not_block() -> None:
             return len(block)
 
     slow = Slow()
-    stream = Lasting(slow)
+    stream = ProtectedStream(slow)
     assert stream.write(b"a line\n") == 7
     assert (slow.taken, stream.error) == (b"a line\n", None)
 

@@ -74,7 +74,7 @@ def run() -> NoReturn:
     """Run the command line of this process; if all is well but stdout took nothing, the exit code says that."""
     stop = Stop()
     stop.listen()
-    written = streams.make_lasting()
+    written = streams.protect_standard_streams()
     code = main(sys.argv[1:], stop)
     sys.stdout.flush()
     if written.error:

@@ -16,7 +16,7 @@ _STANDARD = 3
 _PAUSE_SECONDS = 0.01
 
 
-class Lasting(io.RawIOBase):
+class ProtectedStream(io.RawIOBase):
     """A stream that takes everything; ``error`` is why what it was given went nowhere, if it did."""
 
     def __init__(self, stream: io.RawIOBase | None) -> None:
@@ -51,7 +51,7 @@ class Lasting(io.RawIOBase):
         return memoryview(block).nbytes
 
 
-def make_lasting() -> Lasting:
+def protect_standard_streams() -> ProtectedStream:
     """Make stdout and stderr last, whatever becomes of them; return what stdout writes to.
 
     A descriptor that was closed is opened on nothing: else the next file that is opened, say the warehouse, has its
@@ -62,16 +62,16 @@ def make_lasting() -> Lasting:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
-    sys.stderr, _ = _lasting(sys.stderr, is_lines=True)
-    sys.stdout, written = _lasting(sys.stdout, is_lines=False)
+    sys.stderr, _ = _protected(sys.stderr, is_lines=True)
+    sys.stdout, written = _protected(sys.stdout, is_lines=False)
     return written
 
 
-def _lasting(stream: object, *, is_lines: bool) -> tuple[io.TextIOWrapper, Lasting]:
+def _protected(stream: object, *, is_lines: bool) -> tuple[io.TextIOWrapper, ProtectedStream]:
     """Return a text stream that lasts, and what it writes to; a sign that its encoding hasn't is written as a code."""
     given = stream if isinstance(stream, io.TextIOWrapper) else None
     buffer = given.buffer if given else None
-    raw = Lasting(getattr(buffer, "raw", buffer))
+    raw = ProtectedStream(getattr(buffer, "raw", buffer))
     lines = is_lines or bool(given and given.line_buffering)
     encoding = given.encoding if given else "utf-8"
     return io.TextIOWrapper(io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=lines), raw
