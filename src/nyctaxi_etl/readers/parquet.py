@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from nyctaxi_etl.core.errors import CorruptFile
 from nyctaxi_etl.core.limits import BATCH_BYTES, PARQUET_ROW_BYTES, REJECT_BYTES, refuse_what_swells
-from nyctaxi_etl.readers.layout import Block, Rows, find_layout, for_people, refuse_other_kinds
+from nyctaxi_etl.readers.json_text import as_json
+from nyctaxi_etl.readers.layout import Block, Rows, find_layout, refuse_other_kinds
 from nyctaxi_etl.staging.arrays import array as array_of
 from nyctaxi_etl.staging.arrays import from_numbers, scalar
 from nyctaxi_etl.staging.arrow_types import in_common_type, is_text
@@ -115,23 +116,12 @@ def _originals(batch: pa.RecordBatch, first: int, picked: np.ndarray) -> tuple[n
     rows = batch.take(from_numbers(picked))
     members: list[pa.Array | str] = []
     for name, column in dict(zip(batch.schema.names, rows.columns, strict=True)).items():
-        members += [f"{', ' if members else '{'}{json.dumps(name)}: ", _as_json(column)]
+        members += [f"{', ' if members else '{'}{json.dumps(name)}: ", as_json(column)]
     parts = [scalar(part, pa.string()) if isinstance(part, str) else part for part in members]
     texts = pc.binary_join_element_wise(*parts, scalar("}", pa.string()), scalar("", pa.string()))
     if pc.max(pc.binary_length(texts)).as_py() > REJECT_BYTES:
         texts = array_of([as_text(text.encode()) for text in texts.to_pylist()], pa.string())
     return first + picked, texts
-
-
-def _as_json(column: pa.Array) -> pa.Array:
-    """Write values as JSON, each that is there several times once: most of a month's rejects differ in few columns."""
-    values = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-    try:
-        encoded = values.dictionary_encode(null_encoding="encode")
-    except pa.ArrowNotImplementedError:  # decimals of few digits
-        return array_of([json.dumps(value, default=str) for value in for_people(values)], pa.string())
-    words = [json.dumps(value, default=str) for value in for_people(encoded.dictionary)]
-    return array_of(words, pa.string()).take(encoded.indices)
 
 
 @contextmanager
