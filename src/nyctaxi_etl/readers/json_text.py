@@ -55,7 +55,11 @@ def _are_plain_times(values: pa.Array) -> bool:
 
 def _times(values: pa.Array) -> pa.Array:
     """Write times, of which nearly every one is another: a whole second has no fraction, any other six digits."""
-    texts = pc.replace_substring_regex(values.cast(pa.timestamp("us")).cast(pa.string()), r"\.000000$", "")
+    seconds = values.cast(pa.timestamp("s"), safe=False)
+    if pc.all(pc.equal(seconds.cast(values.type), values), min_count=0).as_py():
+        texts = seconds.cast(pa.string())
+    else:
+        texts = pc.replace_substring_regex(values.cast(pa.timestamp("us")).cast(pa.string()), r"\.000000$", "")
     quoted = pc.binary_join_element_wise(
         scalar('"', pa.string()), texts, scalar('"', pa.string()), scalar("", pa.string())
     )

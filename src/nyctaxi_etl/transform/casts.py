@@ -125,12 +125,26 @@ def _from_values(array: pa.Array, column: Column) -> Converted:
         raise SchemaDrift(message, f"Expected {wanted} or text.")
     if kind == wanted and pa.types.is_integer(kind):
         return Converted(array)
+    if pa.types.is_integer(kind) and (numbers := _as_integers(array, wanted)) is not None:
+        return Converted(numbers)
     return _from_floats(array.cast(pa.float64(), safe=False), column)
+
+
+def _as_integers(array: pa.Array, wanted: pa.DataType) -> pa.Array | None:
+    """Cast numbers in one pass, which checks that each is whole and in range; ``None`` if one isn't, as few are."""
+    if not pa.types.is_integer(wanted):
+        return None
+    try:
+        return array.cast(wanted)
+    except pa.ArrowInvalid:
+        return None
 
 
 def _from_floats(array: pa.Array, column: Column) -> Converted:
     """Cast doubles; not-a-number is null, infinity fits nowhere, and a whole number must be whole and in range."""
     wanted = arrow_type(column)
+    if (numbers := _as_integers(array, wanted)) is not None:
+        return Converted(numbers)
     bad = None
     if pc.is_finite(array).false_count:
         bad = null_as_false(pc.is_inf(array))
