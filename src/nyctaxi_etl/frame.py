@@ -203,7 +203,7 @@ def _rows_of(lake: Lake, partition: Partition, connection: DuckDBPyConnection, s
     path = Path(lake.uri(key))
     if path.is_file() and (rows := reading.parquet_rows(path)):
         return rows
-    if lake.facts(key) is None:
+    if lake.metadata(key) is None:
         return None
     connection.register(partition.stem, _dataset(stack.enter_context(lake.open(key)), partition, lake.uri(key)))
     return Rows(quote(partition.stem), lake.uri(key))

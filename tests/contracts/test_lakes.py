@@ -21,7 +21,7 @@ from nyctaxi_etl.core.progress import Event, listening
 from nyctaxi_etl.lakes.keys import conformed_key, raw_key, rejects_key, trips_key
 from nyctaxi_etl.lakes.local import LocalLake
 from nyctaxi_etl.lakes.opening import open_lake
-from nyctaxi_etl.lakes.parquet import ROW_GROUP_BYTES, ROW_GROUP_ROWS, read_facts, staged_parquet, write_parquet
+from nyctaxi_etl.lakes.parquet import ROW_GROUP_BYTES, ROW_GROUP_ROWS, read_metadata, staged_parquet, write_parquet
 from nyctaxi_etl.sample.months import write_month
 from nyctaxi_etl.schema.datasets import DATASETS
 from nyctaxi_etl.staging.files import arrow_schema
@@ -141,7 +141,7 @@ def test_an_address_that_is_no_lake_is_refused(tmp_path: Path, address: str) -> 
 def test_parquet_carries_its_facts(lake: LocalLake, tmp_path: Path) -> None:
     """They are in the file itself, and nothing lies beside it."""
     lake.put(KEY, _parquet(tmp_path / "new", 3, FACTS), FACTS, str(JANUARY))
-    assert lake.facts(KEY) == FACTS
+    assert lake.metadata(KEY) == FACTS
     assert _left(lake) == [f"{JANUARY.stem}.parquet"]
     assert lake.get(KEY, tmp_path / "unused", str(JANUARY)) == Path(lake.uri(KEY))
     assert pq.read_table(lake.uri(KEY)).num_rows == 3
@@ -154,7 +154,7 @@ def test_other_objects_keep_their_bytes(lake: LocalLake, tmp_path: Path, name: s
     published = _noise(tmp_path / name, 5000)
     lake.put(raw_key("tlc", name), published, FACTS, str(JANUARY))
     assert Path(lake.uri(raw_key("tlc", name))).read_bytes() == published.read_bytes()
-    assert lake.facts(raw_key("tlc", name)) == FACTS
+    assert lake.metadata(raw_key("tlc", name)) == FACTS
     assert _left(lake) == sorted([f".{name}.json", name])
 
 
@@ -162,7 +162,7 @@ def test_facts_put_with_an_object_come_before_those_it_brought(lake: LocalLake, 
     """A month of another lake, taken as a published file, is known by what it is here."""
     key = raw_key("folder", "a.parquet")
     lake.put(key, _parquet(tmp_path / "a.parquet", 3, {"run": "theirs"}), FACTS, str(JANUARY))
-    assert lake.facts(key) == FACTS
+    assert lake.metadata(key) == FACTS
 
 
 def test_a_note_of_another_file_does_not_count(lake: LocalLake, tmp_path: Path) -> None:
@@ -170,26 +170,26 @@ def test_a_note_of_another_file_does_not_count(lake: LocalLake, tmp_path: Path) 
     key = raw_key("tlc", "a.csv")
     lake.put(key, _noise(tmp_path / "a", 5000), FACTS, str(JANUARY))
     _noise(Path(lake.uri(key)), 5000, "changed by hand")
-    assert lake.facts(key) == {}
+    assert lake.metadata(key) == {}
     for damaged in ("{", "[]", "[" * 100_000, '{"bytes": 1, "mtime_ns": 1, "facts": {"run": 7}}', "\x00"):
         Path(lake.uri(key)).with_name(".a.csv.json").write_text(damaged)
-        assert lake.facts(key) == {}
+        assert lake.metadata(key) == {}
 
 
 def test_put_again_replaces_object_and_facts(lake: LocalLake, tmp_path: Path) -> None:
     """From facts beside it to facts inside it, too."""
     key = rejects_key(JANUARY)
     lake.put(key, _parquet(tmp_path / "old", 3), {"run": "1"}, str(JANUARY))
-    assert lake.facts(key) == {"run": "1"}
+    assert lake.metadata(key) == {"run": "1"}
     lake.put(key, _parquet(tmp_path / "new", 5, {"run": "2"}), {"run": "2"}, str(JANUARY))
-    assert lake.facts(key) == {"run": "2"}
+    assert lake.metadata(key) == {"run": "2"}
     assert pq.read_table(lake.uri(key)).num_rows == 5
     assert len(_left(lake)) == 1
 
 
 def test_what_is_not_there(lake: LocalLake, tmp_path: Path) -> None:
     """Absent is no error until it is wanted, and then it is a month that is missing."""
-    assert lake.facts(KEY) is None
+    assert lake.metadata(KEY) is None
     lake.remove(KEY)
     with pytest.raises(NotPublished, match=JANUARY.stem):
         lake.get(KEY, tmp_path, str(JANUARY))
@@ -207,7 +207,7 @@ def test_a_damaged_object_is_one_of_which_nothing_is_known(lake: LocalLake, tmp_
     """So that the next run mends it."""
     lake.put(KEY, _parquet(tmp_path / "new", 3, FACTS), FACTS, str(JANUARY))
     os.truncate(lake.uri(KEY), 100)
-    assert lake.facts(KEY) == {}
+    assert lake.metadata(KEY) == {}
 
 
 def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_full_disk_leaves_the_old_object(lake: LocalLake, tmp_path: Path, spar
     with largest_file(spare), pytest.raises(LakeError, match=r"a\.csv\.gz") as caught:
         lake.put(key, path, {"run": "x" * 100}, str(JANUARY))
     assert "room" in caught.value.hint
-    assert lake.facts(key) == FACTS
+    assert lake.metadata(key) == FACTS
     assert (lake.folder / key).read_bytes() == b""
     assert sorted(name.name for name in (lake.folder / "raw" / "tlc").iterdir()) == before
 
@@ -251,7 +251,7 @@ def test_killed_before_the_rename_leaves_the_old_object(lake: LocalLake, tmp_pat
     new = _noise(tmp_path / "new", 9000)
     killed = subprocess.run([sys.executable, "-c", KILLED, lake.folder, key, new], check=False)
     assert killed.returncode == -signal.SIGKILL
-    assert lake.facts(key) == {"run": "1"}
+    assert lake.metadata(key) == {"run": "1"}
     assert Path(lake.uri(key)).read_bytes() == (tmp_path / "old").read_bytes()
     part, _side = sorted(Path(lake.uri(key)).parent.glob("*.part"), key=lambda left: ".json." in left.name)
     assert part.read_bytes() == new.read_bytes()
@@ -292,7 +292,7 @@ def test_a_staged_month_becomes_parquet(staged: StagedFile, tmp_path: Path) -> N
     lacking = set(put.column_names) - set(held.column_names)
     assert lacking
     assert all(put.column(name).null_count == put.num_rows for name in lacking)
-    assert read_facts(path) == FACTS
+    assert read_metadata(path) == FACTS
     assert pq.read_metadata(path).row_group(0).column(0).compression == "ZSTD"
     with duckdb.connect() as reader:
         totals = reader.execute("SELECT count(*), typeof(any_value(vendor_id)) FROM read_parquet(?)", [str(path)])
@@ -305,7 +305,7 @@ def test_a_month_without_rows_is_a_file(tmp_path: Path) -> None:
     """All rows rejected is a month, too."""
     write_parquet([], NUMBERS, tmp_path / "none", FACTS)
     assert pq.read_table(tmp_path / "none").num_rows == 0
-    assert read_facts(tmp_path / "none") == FACTS
+    assert read_metadata(tmp_path / "none") == FACTS
 
 
 def test_row_groups_are_large_but_bounded(tmp_path: Path) -> None:
@@ -349,9 +349,9 @@ def test_memory_does_not_grow_with_the_month(tmp_path: Path) -> None:
 def test_facts_of_other_files(tmp_path: Path) -> None:
     """Another program's Parquet has none; what isn't Parquet is said to be damaged."""
     pq.write_table(pa.table({"id": [1]}), tmp_path / "theirs")
-    assert read_facts(tmp_path / "theirs") == {}
+    assert read_metadata(tmp_path / "theirs") == {}
     with pytest.raises(CorruptFile, match="noise"):
-        read_facts(_noise(tmp_path / "noise", 500))
+        read_metadata(_noise(tmp_path / "noise", 500))
 
 
 def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ january = Partition(Color.YELLOW, Month(2021, 1))
 lake = GcsLake(gcs_client(url), bucket, "nyc", int(chunk))
 def peak():
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
-lake.facts(key)
+lake.metadata(key)
 before = peak()
 lake.put(key, Path(path), {"run": "child"}, january)
 print(peak() - before)
@@ -204,7 +204,7 @@ def _spans(place: Place) -> list[str]:
 def test_what_is_put_comes_back(place: Place, new: Path, tmp_path: Path) -> None:
     """Bytes and facts, by any name and character; the copy is in the folder asked for, and nothing else."""
     place.lake.put(KEY, new, OLD, str(JANUARY))
-    assert place.lake.facts(KEY) == OLD
+    assert place.lake.metadata(KEY) == OLD
     copy = place.lake.get(KEY, tmp_path / "into", str(JANUARY))
     assert copy == tmp_path / "into" / f"{JANUARY.stem}.parquet"
     assert copy.read_bytes() == new.read_bytes()
@@ -216,7 +216,7 @@ def test_put_again_replaces_object_and_facts(place: Place, old: Path, new: Path,
     """Nothing of the former facts remains."""
     place.lake.put(KEY, old, OLD, str(JANUARY))
     place.lake.put(KEY, new, NEW, str(JANUARY))
-    assert place.lake.facts(KEY) == NEW
+    assert place.lake.metadata(KEY) == NEW
     assert place.lake.get(KEY, tmp_path / "into", str(JANUARY)).read_bytes() == new.read_bytes()
 
 
@@ -224,7 +224,7 @@ def test_an_empty_fact_is_left_out(place: Place, new: Path) -> None:
     """A missing one means the same, and what was put is found to be there after a lost answer."""
     place.lake.put(KEY, new, {"source": "folder", "source_etag": ""}, str(JANUARY))
     (begun,) = [asked for asked in place.gate.asked if _upload(asked)]
-    assert place.lake.facts(KEY) == {"source": "folder"}
+    assert place.lake.metadata(KEY) == {"source": "folder"}
     place.gate.faults.append(Fault(_last_chunk, meanwhile=lambda: None, status=412))
     place.lake.put(KEY, new, {"source": "folder", "source_etag": ""}, str(JANUARY))
     assert begun.status == 200
@@ -232,7 +232,7 @@ def test_an_empty_fact_is_left_out(place: Place, new: Path) -> None:
 
 def test_what_is_not_there(place: Place, tmp_path: Path) -> None:
     """Absent is no error until it is wanted, and then it is a month that is missing."""
-    assert place.lake.facts(KEY) is None
+    assert place.lake.metadata(KEY) is None
     place.lake.remove(KEY)
     with pytest.raises(NotPublished, match=JANUARY.stem):
         place.lake.get(KEY, tmp_path, str(JANUARY))
@@ -242,13 +242,13 @@ def test_remove(place: Place, new: Path) -> None:
     """Gone is gone."""
     place.put_old(new)
     place.lake.remove(KEY)
-    assert place.other.facts(KEY) is None
+    assert place.other.metadata(KEY) is None
 
 
 def test_an_empty_file_is_an_object(place: Place, tmp_path: Path) -> None:
     """There is no chunk to send, and still something to finish."""
     place.lake.put(KEY, _noise(tmp_path / "empty", 0, ""), NEW, str(JANUARY))
-    assert place.lake.facts(KEY) == NEW
+    assert place.lake.metadata(KEY) == NEW
     assert place.lake.get(KEY, tmp_path / "into", str(JANUARY)).read_bytes() == b""
 
 
@@ -263,7 +263,7 @@ def test_the_bucket_itself_is_never_asked_for(place: Place, new: Path, tmp_path:
     place.lake.put(KEY, new, OLD, str(JANUARY))
     place.lake.get(KEY, tmp_path / "into", str(JANUARY))
     place.lake.remove(KEY)
-    place.lake.facts(KEY)
+    place.lake.metadata(KEY)
     for thread in threading.enumerate():
         if "background" in thread.name:
             thread.join(10)
@@ -336,7 +336,7 @@ def test_a_finished_upload_that_was_forgotten_is_not_sent_twice(strict: Place, n
     strict.gate.faults.append(Fault(_last_chunk, lost=True))
     strict.lake.put(KEY, new, NEW, str(JANUARY))
     assert strict.gate.sent() == SIZE
-    assert strict.other.facts(KEY) == NEW
+    assert strict.other.metadata(KEY) == NEW
 
 
 @pytest.mark.parametrize("status", [404, 410])
@@ -364,7 +364,7 @@ def test_a_busy_bucket_is_asked_again(strict: Place, new: Path, tmp_path: Path, 
         strict.lake.put(KEY, new, NEW, str(JANUARY))
     assert strict.bytes(tmp_path / "into") == new.read_bytes()
     strict.lake.remove(KEY)
-    assert strict.other.facts(KEY) is None
+    assert strict.other.metadata(KEY) is None
     assert not any(fault.times for fault in strict.gate.faults)
     assert any(str(status) in event.note for event in events)
 
@@ -408,7 +408,7 @@ def test_no_server_at_all(new: Path, tmp_path: Path) -> None:
     lake = GcsLake(gcs_client("http://127.0.0.1:1"), "nowhere")
     for step in (
         lambda: lake.put(KEY, new, NEW, str(JANUARY)),
-        lambda: lake.facts(KEY),
+        lambda: lake.metadata(KEY),
         lambda: lake.get(KEY, tmp_path, str(JANUARY)),
         lambda: lake.remove(KEY),
     ):
@@ -433,7 +433,7 @@ def test_killed_half_way_leaves_the_old_object(strict: Place, old: Path, new: Pa
     assert child.wait() == -signal.SIGKILL
     go_on.set()
     assert strict.bytes(tmp_path / "into") == old.read_bytes()
-    assert strict.other.facts(KEY) == OLD
+    assert strict.other.metadata(KEY) == OLD
     strict.lake.put(KEY, new, NEW, str(JANUARY))
     assert strict.bytes(tmp_path / "into") == new.read_bytes()
 
@@ -459,7 +459,7 @@ def test_bytes_changed_on_the_way_are_refused(strict: Place, old: Path, new: Pat
     with pytest.raises(LakeError, match="changed on the way"):
         strict.lake.put(KEY, new, NEW, str(JANUARY))
     assert strict.bytes(tmp_path / "into") == old.read_bytes()
-    assert strict.other.facts(KEY) == OLD
+    assert strict.other.metadata(KEY) == OLD
 
 
 def test_a_bucket_that_took_other_bytes_is_told_of(fake: Place, new: Path) -> None:
@@ -468,7 +468,7 @@ def test_a_bucket_that_took_other_bytes_is_told_of(fake: Place, new: Path) -> No
     with pytest.raises(LakeError, match="other bytes than were sent") as caught:
         fake.lake.put(KEY, new, NEW, str(JANUARY))
     assert "damaged" in caught.value.hint
-    assert fake.other.facts(KEY) == NEW
+    assert fake.other.metadata(KEY) == NEW
 
 
 @pytest.mark.parametrize("when", [_upload, _last_chunk])
@@ -506,7 +506,7 @@ def test_a_bucket_that_is_not_there_is_named(fake: Place, new: Path, tmp_path: P
     said = _words(404, "The specified bucket does not exist.")
     fake.gate.faults.append(Fault(lambda asked: asked.method == "GET", times=2, status=404, body=said))
     with pytest.raises(LakeError, match="no bucket gs://not-there"):
-        lake.facts(KEY)
+        lake.metadata(KEY)
     with pytest.raises(LakeError, match="no bucket gs://not-there"):
         lake.get(KEY, tmp_path, str(JANUARY))
 
@@ -661,7 +661,7 @@ def test_an_object_described_in_nonsense_is_asked_for_again(
     strict.gate.faults.append(
         Fault(lambda asked: asked.method == "GET" and not _media(asked), status=200, headers=headers, body=body)
     )
-    assert strict.lake.facts(KEY) == NEW
+    assert strict.lake.metadata(KEY) == NEW
     assert strict.bytes(tmp_path / "into") == new.read_bytes()
 
 
@@ -802,7 +802,7 @@ def test_credentials_that_fail_are_not_quoted(strict: Place, failure: Exception,
 
     lake = GcsLake(gcs_client(strict.gate.url, credentials=Expired()), strict.bucket)  # type: ignore[no-untyped-call]
     with pytest.raises(kind, match=type(failure).__name__) as caught:
-        lake.facts(KEY)
+        lake.metadata(KEY)
     assert "secret" not in f"{caught.value} {caught.value.hint}"
 
 

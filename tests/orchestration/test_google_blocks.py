@@ -220,7 +220,7 @@ def test_a_block_as_a_lake(at_google: Path, google: Cloud, tmp_path: Path) -> No
         lake = connections.lake_of(job(at_google, lake=f"block:{name}"))
         assert lake.address == f"gs://{google.bucket}/{prefix}"
         lake.put("key", path, {"a": "b"}, str(JANUARY))
-        assert lake.facts("key") == {"a": "b"}
+        assert lake.metadata("key") == {"a": "b"}
         assert (google.root / google.bucket / prefix / "key").read_bytes() == b"bytes"
         lake.remove("key")
 

@@ -19,7 +19,7 @@ import pytest
 from nyctaxi_etl.core.lineage import Lineage
 from nyctaxi_etl.core.partition import Color, Month, Partition
 from nyctaxi_etl.lakes.metadata import read_lineage
-from nyctaxi_etl.lakes.parquet import read_facts
+from nyctaxi_etl.lakes.parquet import read_metadata
 from nyctaxi_etl.sample.months import write_month
 from nyctaxi_etl.schema.datasets import DATASETS
 from nyctaxi_etl.staging.files import arrow_schema
@@ -113,7 +113,7 @@ def test_facts_that_make_no_sense_are_none(wrong: dict[str, str]) -> None:
 def test_the_facts_go_with_it(folder: Path) -> None:
     """Where it came from, what it was conformed to and its counts are in the footer, complete."""
     result = only(upload(folder))
-    facts = read_lineage(read_facts(folder / "data" / "lake" / TRIPS))
+    facts = read_lineage(read_metadata(folder / "data" / "lake" / TRIPS))
     assert facts is not None
     content = (folder / "source" / f"{STEM}.csv.gz").read_bytes()
     dataset = DATASETS[Color.GREEN]
@@ -147,7 +147,7 @@ def test_elt_puts_every_row_that_parses(folder: Path) -> None:
     assert zero > 0
     assert elt["rows_loaded"] == count(folder, CONFORMED) == etl["rows_loaded"] + zero
     assert elt["rows_rejected"] == etl["rows_rejected"] - zero
-    facts = read_facts(folder / "data" / "lake" / CONFORMED)
+    facts = read_metadata(folder / "data" / "lake" / CONFORMED)
     assert facts["rules"].startswith("none#")
 
 

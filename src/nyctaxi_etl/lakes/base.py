@@ -1,6 +1,6 @@
 """Where months lie as files: a folder, or a bucket of Google Cloud Storage. Both make the same promise.
 
-After ``put`` the object is wholly the new one or wholly the old one, and what is known of it (its facts) went with it.
+After ``put`` the object is wholly the new one or wholly the old one, and what is known of it (its metadata) went with it.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ DISK_HINT = "See that there is room, and that the folder can be written to."
 
 
 class Lake(Protocol):
-    """What holds objects by key, each with its facts. It is used by one thread at a time."""
+    """What holds objects by key, each with its metadata. It is used by one thread at a time."""
 
     @property
     def address(self) -> str:
         """Where the lake is, as shown to users; without a secret."""
 
-    def facts(self, key: str) -> Mapping[str, str] | None:
+    def metadata(self, key: str) -> Mapping[str, str] | None:
         """Return what was put together with the object (nothing if that isn't known), or ``None`` if it isn't there.
 
         Raises ``LakeError`` if the lake refuses, ``Transient`` if asking again may help.
         """
 
-    def put(self, key: str, path: Path, facts: Mapping[str, str], subject: str) -> None:
-        """Put the file at ``path``, with its facts, in place of the object that is there.
+    def put(self, key: str, path: Path, metadata: Mapping[str, str], subject: str) -> None:
+        """Put the file at ``path``, with its metadata, in place of the object that is there.
 
         Raises ``LakeError`` if the lake refuses or another run put the object meanwhile, ``Transient`` if trying again
         may help; then the object is what it was, unless the error says otherwise.

@@ -46,7 +46,7 @@ class ObjectInfo(NamedTuple):
     generation: int
     size: int
     crc32c: str
-    facts: dict[str, str]
+    metadata: dict[str, str]
 
 
 def gcs_client(
@@ -98,25 +98,25 @@ class GcsLake:
         """Return ``gs://bucket/prefix/key``."""
         return f"{self.address}/{key}"
 
-    def facts(self, key: str) -> Mapping[str, str] | None:
-        """Return the object's custom metadata: see ``Lake.facts``."""
+    def metadata(self, key: str) -> Mapping[str, str] | None:
+        """Return the object's custom metadata: see ``Lake.metadata``."""
         info = self._info(key)
-        return info.facts if info else None
+        return info.metadata if info else None
 
-    def put(self, key: str, path: Path, facts: Mapping[str, str], subject: str) -> None:
+    def put(self, key: str, path: Path, metadata: Mapping[str, str], subject: str) -> None:
         """Send the file, to appear only if all of it arrived and nobody was faster: see ``Lake.put``.
 
         A fact that is empty is left out of the object's metadata, where a missing one means the same.
         """
-        facts = {name: value for name, value in facts.items() if value}
+        metadata = {name: value for name, value in metadata.items() if value}
         upload = FileUpload(subject, self.uri(key), path, path.stat().st_size, checksum(path))
         before = self._info(key, subject, "put")
         for number in range(1, SESSIONS + 1):
             try:
-                self._send(key, upload, facts, before.generation if before else 0)
+                self._send(key, upload, metadata, before.generation if before else 0)
             except (SessionGoneError, ReplacedError) as error:
                 # What was sent may have arrived, and only the answer was lost.
-                if not self._is_stored(key, upload, facts):
+                if not self._is_stored(key, upload, metadata):
                     if isinstance(error, ReplacedError) or number == SESSIONS:
                         raise
                     continue
@@ -178,8 +178,8 @@ class GcsLake:
             try:
                 with google_errors(self.uri(key)):
                     blob.reload(timeout=_LIMITS, retry=None)
-                    facts = {str(name): str(value) for name, value in (blob.metadata or {}).items()}
-                    return ObjectInfo(int(blob.generation), int(blob.size), str(blob.crc32c), facts)
+                    metadata = {str(name): str(value) for name, value in (blob.metadata or {}).items()}
+                    return ObjectInfo(int(blob.generation), int(blob.size), str(blob.crc32c), metadata)
             except MissingError as missing:
                 if _NO_BUCKET in missing.message:
                     raise
@@ -187,7 +187,7 @@ class GcsLake:
 
         return with_retries(ask, subject, step)
 
-    def _send(self, key: str, upload: FileUpload, facts: Mapping[str, str], generation: int) -> None:
+    def _send(self, key: str, upload: FileUpload, metadata: Mapping[str, str], generation: int) -> None:
         """Upload once, in place of ``generation`` (0: of nothing). The bucket refuses other bytes than the checksum's.
 
         Beyond that the object's checksum is compared as the bucket reports it.
@@ -196,7 +196,7 @@ class GcsLake:
 
         def begin(_attempt: int) -> str:
             blob = self._blob(key)
-            blob.metadata, blob.crc32c = dict(facts), upload.crc32c
+            blob.metadata, blob.crc32c = dict(metadata), upload.crc32c
             with google_errors(self.uri(key)):
                 url = str(
                     blob.create_resumable_upload_session(
@@ -216,9 +216,9 @@ class GcsLake:
             message = f"{upload.uri}: the bucket took other bytes than were sent (crc32c {stored.crc32c})."
             raise LakeError(message, "What is there now is damaged: put the month again with `force=True`.")
 
-    def _is_stored(self, key: str, upload: FileUpload, facts: Mapping[str, str]) -> bool:
+    def _is_stored(self, key: str, upload: FileUpload, metadata: Mapping[str, str]) -> bool:
         info = self._info(key, upload.subject, "put")
-        return info is not None and info[1:] == (upload.size, upload.crc32c, dict(facts))
+        return info is not None and info[1:] == (upload.size, upload.crc32c, dict(metadata))
 
     def _fetch(self, key: str, info: ObjectInfo, into: ProgressFile) -> None:
         """Bring what is missing of this very generation, until ``ATTEMPTS`` in a row brought nothing further."""

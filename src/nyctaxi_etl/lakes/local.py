@@ -14,7 +14,7 @@ from nyctaxi_etl.core.errors import CorruptFile, LakeError, NotPublished
 from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.core.side_files import is_count, is_texts, read_side_file, side_file
 from nyctaxi_etl.lakes.base import DISK_HINT
-from nyctaxi_etl.lakes.parquet import read_facts
+from nyctaxi_etl.lakes.parquet import read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,8 +28,8 @@ _FIELDS: Mapping[str, Callable[[Any], bool]] = {"bytes": is_count, "mtime_ns": i
 class LocalLake:
     """A lake below ``folder``, which is made when the first object is put.
 
-    The facts are in the footer of a Parquet file that carries them, so they can't be parted from its rows. Those of
-    any other object are in ``.{name}.json`` beside it, and count while its size and time of change are still the same.
+    The metadata is in the footer of a Parquet file that carries it, so it can't be parted from its rows. That of
+    any other object is in ``.{name}.json`` beside it, and counts while its size and time of change are still the same.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,15 +40,15 @@ class LocalLake:
         """The folder."""
         return str(self.folder)
 
-    def facts(self, key: str) -> Mapping[str, str] | None:
-        """Return what was put with the object: see ``Lake.facts``."""
+    def metadata(self, key: str) -> Mapping[str, str] | None:
+        """Return what was put with the object: see ``Lake.metadata``."""
         path = self._path(key)
         with disk_errors_as(LakeError, path, DISK_HINT):
             if not path.is_file():
                 return None
-            return _facts_beside(path) or _facts_inside(path)
+            return _metadata_beside(path) or _metadata_inside(path)
 
-    def put(self, key: str, path: Path, facts: Mapping[str, str], subject: str) -> None:
+    def put(self, key: str, path: Path, metadata: Mapping[str, str], subject: str) -> None:
         """Copy the file to a ``.part``, flush it to the disk and rename it: see ``Lake.put``."""
         target, total = self._path(key), path.stat().st_size
         tell(Event(subject, "put", 0, total, "bytes"))
@@ -60,8 +60,8 @@ class LocalLake:
                 claimed(target.parent, f"{target.name}.json.", ".part") as side_part,
             ):
                 _copy(path, part)
-                if _facts_inside(part) != dict(facts):
-                    side_part.write_text(_side_text(part, facts), encoding="utf-8")
+                if _metadata_inside(part) != dict(metadata):
+                    side_part.write_text(_side_text(part, metadata), encoding="utf-8")
                 part.replace(target)
                 # The side file after the object: if this is not reached, the old one no longer counts.
                 if side_part.exists():
@@ -97,27 +97,27 @@ class LocalLake:
         return self.folder / key
 
 
-def _facts_inside(path: Path) -> dict[str, str]:
-    """Return the facts in a Parquet file; ``path`` may be its ``.part``."""
+def _metadata_inside(path: Path) -> dict[str, str]:
+    """Return the metadata in a Parquet file; ``path`` may be its ``.part``."""
     if ".parquet" not in path.suffixes:
         return {}
     # An object that can't be read is one of which nothing is known: it is put again.
     with suppress(CorruptFile, OSError):
-        return read_facts(path)
+        return read_metadata(path)
     return {}
 
 
-def _facts_beside(path: Path) -> dict[str, str]:
-    """Return the facts in the side file if it is of this very file; else none."""
+def _metadata_beside(path: Path) -> dict[str, str]:
+    """Return the metadata in the side file if it is of this very file; else none."""
     note = read_side_file(side_file(path, hidden=True), _FIELDS)
     status = path.stat()
     is_of_it = (note.get("bytes"), note.get("mtime_ns")) == (status.st_size, status.st_mtime_ns)
     return note["facts"] if is_of_it else {}
 
 
-def _side_text(path: Path, facts: Mapping[str, str]) -> str:
+def _side_text(path: Path, metadata: Mapping[str, str]) -> str:
     status = path.stat()
-    return json.dumps({"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "facts": dict(facts)}, indent=1)
+    return json.dumps({"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "facts": dict(metadata)}, indent=1)
 
 
 def _copy(path: Path, part: Path) -> None:

@@ -32,13 +32,13 @@ LEVEL = 3
 _PREFIX = b"nyctaxi."
 
 
-def write_parquet(rows: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path, facts: Mapping[str, str]) -> None:
-    """Write batches of ``schema`` to ``path``, and ``facts`` as schema metadata under ``nyctaxi.<name>``.
+def write_parquet(rows: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write batches of ``schema`` to ``path``, and ``metadata`` as schema metadata under ``nyctaxi.<name>``.
 
     Holds at most ``ROW_GROUP_BYTES`` of rows, and writes at most ``ROW_GROUP_ROWS`` to a row group. Raises
     ``LakeError`` where the file can't be written.
     """
-    marked = schema.with_metadata({_PREFIX + name.encode(): value.encode() for name, value in facts.items()})
+    marked = schema.with_metadata({_PREFIX + name.encode(): value.encode() for name, value in metadata.items()})
     with (
         disk_errors_as(LakeError, path, DISK_HINT),
         pq.ParquetWriter(path, marked, compression="zstd", compression_level=LEVEL) as writer,
@@ -48,19 +48,19 @@ def write_parquet(rows: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path,
             del group  # or two are held while the next one is gathered
 
 
-def staged_parquet(staged: Stage, path: Path, facts: Mapping[str, str]) -> None:
+def staged_parquet(staged: Stage, path: Path, metadata: Mapping[str, str]) -> None:
     """Write a staged month to ``path`` as the lake holds it: see ``write_parquet``.
 
     Every month has all columns of its dataset; those that its published file doesn't have are null.
     """
     columns = DATASETS[staged.partition.color].columns
-    write_parquet(_with_progress(staged), arrow_schema(columns), path, facts)
+    write_parquet(_with_progress(staged), arrow_schema(columns), path, metadata)
 
 
-def read_facts(path: Path) -> dict[str, str]:
-    """Return the facts in a Parquet file's footer, none if another program wrote it.
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata in a Parquet file's footer, none if another program wrote it.
 
-    Raises ``CorruptFile`` if it isn't a whole Parquet file, or its facts aren't text.
+    Raises ``CorruptFile`` if it isn't a whole Parquet file, or its metadata is no text.
     """
     with parquet_damage(path, "Put it again with `nyctaxi upload --force`."):
         footer = pq.read_metadata(path).metadata or {}

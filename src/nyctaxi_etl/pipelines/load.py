@@ -38,7 +38,7 @@ def plan_load(
     """
     existing, capabilities = loaded_months(job, partitions, open_warehouse)
     lake = open_lake(job)
-    lineages = {partition: read_lineage(lake.facts(job.key_of(partition))) for partition in partitions}
+    lineages = {partition: read_lineage(lake.metadata(job.key_of(partition))) for partition in partitions}
     origins = {partition: Origin(partition, lineage) for partition, lineage in lineages.items() if lineage}
     refuse_made_up(job, _moves(origins, existing))
     return Plan(job, steps, capabilities, existing, origins)
@@ -57,7 +57,7 @@ def find_month(job: Job, partition: Partition, open_lake: OpenLake) -> Origin:
     Raises ``NotPublished`` if the month isn't in the lake, ``LakeError`` if it isn't ours.
     """
     key = job.key_of(partition)
-    metadata = open_lake(job).facts(key)
+    metadata = open_lake(job).metadata(key)
     if metadata is None:
         mode = " --mode elt" if job.mode == Mode.ELT else ""
         year, month = partition.month.year, partition.month.number
@@ -73,7 +73,7 @@ def find_month(job: Job, partition: Partition, open_lake: OpenLake) -> Origin:
 
 def get_month(job: Job, origin: Origin, folder: Path, capabilities: Capabilities, open_lake: OpenLake) -> StagedFile:
     """Have the month's file here, or its address if the warehouse wants that: see ``Lake.get``."""
-    from nyctaxi_etl.lakes.parquet import read_facts
+    from nyctaxi_etl.lakes.parquet import read_metadata
 
     partition, lake, key = origin.partition, open_lake(job), job.key_of(origin.partition)
     if capabilities.loads_from_uri:
@@ -82,7 +82,7 @@ def get_month(job: Job, origin: Origin, folder: Path, capabilities: Capabilities
     with disk_errors(partition, folder):
         path = lake.get(key, folder, str(partition))
     # The file's own footer tells of these very rows, even if they were put a moment ago.
-    return StagedFile(partition, read_lineage(read_facts(path)) or origin.lineage, path, uri=lake.uri(key))
+    return StagedFile(partition, read_lineage(read_metadata(path)) or origin.lineage, path, uri=lake.uri(key))
 
 
 def _moves(origins: Mapping[Partition, Origin], existing: Loaded) -> Iterator[tuple[Partition, str, str]]:

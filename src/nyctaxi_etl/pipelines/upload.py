@@ -37,7 +37,7 @@ def plan_upload(job: Job, partitions: Sequence[Partition], steps: Steps[Any], op
     Asked first, it shows a lake out of reach. Raises ``UsageError`` for made-up months over real ones.
     """
     lake = open_lake(job)
-    existing = {partition: read_lineage(lake.facts(job.key_of(partition))) for partition in partitions}
+    existing = {partition: read_lineage(lake.metadata(job.key_of(partition))) for partition in partitions}
     refuse_made_up(job, ((month, job.source.name, old.source) for month, old in existing.items() if old))
     return Plan(job, steps, existing={partition: (old,) for partition, old in existing.items()})
 
@@ -64,7 +64,7 @@ def stage(job: Job, origin: Origin, folder: Path, _capabilities: Capabilities) -
 def put_file(job: Job, raw: RawFile, open_lake: OpenLake) -> None:
     """Put the published file into the lake as it is, unless it is there."""
     lake, key = open_lake(job), raw_key(raw.source, raw.path.name)
-    existing = lake.facts(key) or {}
+    existing = lake.metadata(key) or {}
     if job.force or existing.get("source_sha256") != raw.sha256:
         lake.put(key, raw.path, file_metadata(Lineage.of(raw, "", "")), str(raw.partition))
 
@@ -91,7 +91,7 @@ def _has_more_rejects(job: Job, lake: Lake, staged: StagedFile) -> bool:
     """Tell whether an ETL upload of the same bytes has put rejects: those that can't be parsed are among them."""
     if job.mode == Mode.ETL:
         return False
-    old, new = read_lineage(lake.facts(rejects_key(staged.partition))), staged.lineage
+    old, new = read_lineage(lake.metadata(rejects_key(staged.partition))), staged.lineage
     if old is None or old.rows_rejected <= new.rows_rejected:
         return False
     return old.fingerprint == new.fingerprint._replace(rules=old.rules)
