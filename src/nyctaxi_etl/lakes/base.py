@@ -1,6 +1,6 @@
 """Where months lie as files: a folder, or a bucket of Google Cloud Storage. Both make the same promise.
 
-After ``put`` the object is wholly the new one or wholly the old one, and what is known of it (its metadata) went with it.
+After ``put`` the object is wholly the new one or wholly the old one, and its metadata went with it.
 """
 
 from __future__ import annotations
