@@ -14,14 +14,12 @@ import pytest
 
 from support.google import cloud
 from support.postgres import postgres_server
-from support.prefect import client_of, prefect_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.google import Cloud
     from support.postgres import PostgresServer
-    from support.prefect import PrefectServer
 
 
 SERVERS = frozenset(
@@ -32,21 +30,16 @@ SERVERS = frozenset(
 )
 # A test's parameters of these names ask for a server's fixture when it runs.
 SERVED = frozenset({"postgres", "fake", "strict"})
-PREFECT = frozenset({"prefect_running", "prefect_here"})
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a server, and refuse those that need Prefect's where it would be started for them."""
+    """Mark the tests that need a server."""
     for item in items:
-        names = set(getattr(item, "fixturenames", ()))
-        if PREFECT & names and "orchestration" not in item.path.parts:
-            message = f"{item.nodeid} needs Prefect's server: it belongs into tests/orchestration, which shares one."
-            raise pytest.UsageError(message)
         call = getattr(item, "callspec", None)
         asked = [getattr(value, "note", value) for value in call.params.values()] if call else []
         named = {word for text in asked if isinstance(text, str) for word in text.split()}
-        if SERVERS & names or SERVED & named:
+        if SERVERS & set(getattr(item, "fixturenames", ())) or SERVED & named:
             item.add_marker(pytest.mark.server)
 
 
@@ -87,20 +80,6 @@ def postgres(postgres_session: PostgresServer, monkeypatch: pytest.MonkeyPatch) 
     # A hundred databases take longer to write down when the server stops than the tests did.
     with psycopg.connect(postgres_session.dsn(), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
-
-
-@pytest.fixture(scope="session")
-def prefect_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """The session's ``prefect server start``, for commands in processes of their own."""
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def prefect_here(prefect_running: PrefectServer) -> Iterator[PrefectServer]:
-    """The same server, for flows that run in this process."""
-    with client_of(prefect_running):
-        yield prefect_running
 
 
 @pytest.fixture(scope="session")

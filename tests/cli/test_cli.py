@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import pty
 import re
-import signal
-import struct
 import subprocess
 import sys
-import termios
-import threading
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import duckdb
 import pytest
 
 from nyctaxi_etl.cli import app as cli
@@ -24,9 +15,8 @@ from nyctaxi_etl.cli.options import completion
 from nyctaxi_etl.core.partition import Color
 from nyctaxi_etl.pipelines import ingest, workspace
 from nyctaxi_etl.settings import SETTINGS
-from support.command import COMMAND, SECONDS, Done, environment, nyctaxi, start
-from support.months import publish
-from support.postgres import free_port
+from support.command import COMMAND, Done, environment, nyctaxi, rows_of
+from support.ports import free_port
 from support.web import Fault, serving
 
 if TYPE_CHECKING:
@@ -52,25 +42,6 @@ RESULT_KEYS = [
 SECRET = "s3cr3t-pw"  # noqa: S105 - nobody's
 FOLDER = ("--source", "source")
 MONTH = ("ingest", "--color", "fhv", "--year", "2021", "--months", "1", "--direct")
-END_SECONDS = 10
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where a command runs: with the folder ``source``, which holds January and February 2021 of fhv."""
-    publish(tmp_path / "source", "2021-01", 20, "B00001")
-    publish(tmp_path / "source", "2021-02", 30, "B00002")
-    return tmp_path
-
-
-def rows_of(folder: Path, table: str = "fhv_taxi_data") -> list[tuple[Any, ...]]:
-    """Return the months that the embedded warehouse holds, and the rows of each."""
-    with duckdb.connect(str(folder / "data" / "nyctaxi.duckdb")) as connection:
-        tables = [str(row[0]) for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
-        if table not in tables:
-            return []
-        sql = f"SELECT CAST(file_month AS VARCHAR), count(*) FROM {table} GROUP BY 1 ORDER BY 1"
-        return connection.execute(sql).fetchall()
 
 
 # Help, version, completion
@@ -574,254 +545,6 @@ def test_no_retry_noise(folder: Path) -> None:
     assert "fhv/2021-01:" not in said
 
 
-# Ctrl-C
-
-
-def interrupted(process: subprocess.Popen[str], word: str, *, group: bool) -> Done:
-    """Press Ctrl-C once stderr says ``word``, and return how the command ended."""
-    assert process.stderr is not None
-    heard = ""
-    for line in process.stderr:
-        heard += line
-        if word in line:
-            break
-    started = time.monotonic()
-    (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=SECONDS)
-    return Done(process.returncode, out, heard + err, time.monotonic() - started)
-
-
-def assert_clean_end(done: Done, folder: Path) -> None:
-    """Assert that an interrupted command said so once, ended soon, and left nothing half written."""
-    assert done.code == 130, done.err
-    assert done.seconds < END_SECONDS
-    assert done.err.count("Interrupted.") == 1
-    assert "Traceback" not in done.err
-    assert "Error" not in done.err
-    assert done.out == ""
-    assert list((folder / "data" / "staging").iterdir()) == []
-
-
-def test_ctrl_c_in_a_direct_run(tmp_path: Path) -> None:
-    """Ctrl-C between two blocks: the month is wholly absent or wholly in, and the same command completes."""
-    arguments = ("ingest", "--color", "green", "--year", "2021", "--months", "1", "--source", "sample", "--direct")
-    settings = {"NYCTAXI_SAMPLE_ROWS": "600000"}
-    done = interrupted(start(*arguments, folder=tmp_path, settings=settings), "transform", group=False)
-    assert_clean_end(done, tmp_path)
-    held = rows_of(tmp_path, "green_taxi_data")
-    again = nyctaxi(*arguments, "--json", folder=tmp_path, settings=settings)
-    assert again.code == 0, again.err
-    assert again.json["totals"]["rows_read"] == 600_000
-    assert held in ([], [("2021-01-01", again.json["totals"]["rows_loaded"])])
-
-
-def test_ctrl_c_while_a_server_is_silent(folder: Path) -> None:
-    """Ctrl-C doesn't wait for a source that has stopped sending."""
-    held = threading.Event()
-    with serving(folder / "source") as site:
-        site.once["trip-data/fhv_tripdata_2021-01.parquet"] = [Fault(status=404)]
-        site.once["fhv/fhv_tripdata_2021-01.csv.gz"] = [
-            Fault(
-                status=200,
-                headers={"Content-Type": "application/gzip"},
-                body=b"\x1f\x8b" * 100_000,
-                cut=70_000,
-                hold=held,
-            )
-        ]
-        process = start(*MONTH, "--source", site.url, folder=folder)
-        done = interrupted(process, "extract", group=True)
-        held.set()
-    assert done.code == 130, done.err
-    assert done.seconds < END_SECONDS
-    assert done.err.count("Interrupted.") == 1
-
-
-@pytest.mark.server
-def test_ctrl_c_in_a_prefect_run(tmp_path: Path) -> None:
-    """Ctrl-C in a terminal reaches Prefect's own server too: the run still ends soon, and can be repeated.
-
-    Also: a run on a clean machine says first that Prefect takes a while.
-    """
-    arguments = ("ingest", "--color", "green", "--year", "2021", "--months", "1", "--source", "sample")
-    settings = {"NYCTAXI_SAMPLE_ROWS": "600000"}
-    done = interrupted(start(*arguments, folder=tmp_path, settings=settings), "transform", group=True)
-    assert_clean_end(done, tmp_path)
-    assert done.err.splitlines()[1] == "Starting Prefect (some 10 seconds) ..."
-    held = rows_of(tmp_path, "green_taxi_data")
-    again = nyctaxi(*arguments, "--json", folder=tmp_path, settings=settings)
-    assert again.code == 0, again.err
-    assert held in ([], [("2021-01-01", again.json["totals"]["rows_loaded"])])
-    assert rows_of(tmp_path, "green_taxi_data") == [("2021-01-01", again.json["totals"]["rows_loaded"])]
-    assert "prefect" not in again.err.replace("Starting Prefect", "")
-
-
-def test_sigterm_is_answered_like_ctrl_c(tmp_path: Path) -> None:
-    """A container's stop, or ``kill``: the same end in order, with the exit code that a shell expects of it."""
-    arguments = ("ingest", "--color", "green", "--year", "2021", "--months", "1", "--source", "sample", "--direct")
-    process = start(*arguments, folder=tmp_path, settings={"NYCTAXI_SAMPLE_ROWS": "600000"})
-    done = stopped(process, "transform", signal.SIGTERM)
-    assert (done.code, done.out, done.err.count("Interrupted.")) == (143, "", 1)
-    assert "Traceback" not in done.err
-    assert list((tmp_path / "data" / "staging").iterdir()) == []
-    assert rows_of(tmp_path, "green_taxi_data") == []
-
-
-def test_ctrl_c_twice_ends_at_once(tmp_path: Path) -> None:
-    """In the middle of a load into DuckDB, the process is not aborted; the next run removes what was staged."""
-    arguments = ("ingest", "--color", "green", "--year", "2021", "--months", "1", "--source", "sample", "--direct")
-    settings = {"NYCTAXI_SAMPLE_ROWS": "300000"}
-    process = start(*arguments, folder=tmp_path, settings=settings)
-    done = stopped(process, " load", signal.SIGINT, signal.SIGINT)
-    assert (done.code, done.out) == (130, ""), done.err
-    assert "Stopped at once." in done.err or "Interrupted." in done.err
-    assert "terminate" not in done.err
-    again = nyctaxi(*arguments, folder=tmp_path, settings=settings)
-    assert again.code == 0, again.err
-    assert list((tmp_path / "data" / "staging").iterdir()) == []
-
-
-@pytest.mark.server
-@pytest.mark.parametrize(("number", "word"), [(signal.SIGKILL, ""), (signal.SIGTERM, "extract")])
-def test_prefects_server_ends_with_the_run_that_started_it(tmp_path: Path, number: int, word: str) -> None:
-    """However the run dies, while the server starts or later: nothing is left, and nobody's pipe is held open."""
-    arguments = ("ingest", "--color", "fhv", "--year", "2021", "--months", "1", "--source", "sample")
-    process = start(*arguments, folder=tmp_path, settings={"NYCTAXI_SAMPLE_ROWS": "600000"})
-    assert process.stderr is not None
-    servers: list[int] = []
-    while not servers:
-        assert process.poll() is None
-        time.sleep(0.1)
-        servers = servers_of(process.pid)
-    done = stopped(process, word, number)
-    assert done.code == (143 if number == signal.SIGTERM else -number)
-    assert done.seconds < END_SECONDS
-    end = time.monotonic() + END_SECONDS
-    while any(map(is_alive, servers)):
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
-def stopped(process: subprocess.Popen[str], word: str, *numbers: int) -> Done:
-    """Send the signals once stderr says ``word``, and return how the command ended."""
-    assert process.stderr is not None
-    heard = ""
-    while word not in heard:
-        line = process.stderr.readline()
-        assert line, heard
-        heard += line
-    started = time.monotonic()
-    for number in numbers:
-        os.kill(process.pid, number)
-        time.sleep(0.1)
-    out, err = process.communicate(timeout=SECONDS)
-    return Done(process.returncode, out, heard + err, time.monotonic() - started)
-
-
-def servers_of(parent: int) -> list[int]:
-    """Return the servers that a process has started."""
-    command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="]  # -ww: COLUMNS may be set here
-    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    lines = [line.split(maxsplit=2) for line in listed.splitlines() if "keeper.py" in line]
-    return [int(pid) for pid, of, _ in lines if int(of) == parent]
-
-
-def is_alive(pid: int) -> bool:
-    """Tell whether there is such a process, other than as a name that nobody has asked for yet."""
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
-    return bool(state.strip()) and not state.startswith("Z")
-
-
-@pytest.mark.server
-def test_ctrl_c_while_prefect_starts(tmp_path: Path) -> None:
-    """Ctrl-C is heard at once while Prefect's server is being started, and leaves no server behind."""
-    arguments = ("ingest", "--color", "green", "--year", "2021", "--months", "1", "--source", "sample")
-    process = start(*arguments, folder=tmp_path)
-    assert process.stderr is not None
-    assert "synthetic" in process.stderr.readline()
-    assert "Starting Prefect" in process.stderr.readline()
-    time.sleep(3)
-    started = time.monotonic()
-    os.kill(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=SECONDS)
-    assert (process.returncode, out) == (130, "")
-    assert err.count("Interrupted.") == 1
-    assert "Traceback" not in err
-    assert time.monotonic() - started < END_SECONDS
-
-
-# A terminal
-
-
-def on_terminal(
-    arguments: Sequence[str], folder: Path, settings: dict[str, str], columns: int = 100
-) -> tuple[int, str]:
-    """Run the command on a terminal of so many columns; return its exit code and all that the terminal was sent."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    screen = environment(folder, {"TERM": "xterm-256color", **settings})
-    screen.pop("COLUMNS", None)
-    process = subprocess.Popen(
-        [*COMMAND, *arguments], cwd=folder, env=screen, stdin=theirs, stdout=theirs, stderr=theirs
-    )
-    os.close(theirs)
-    sent = b""
-    while True:
-        try:
-            block = os.read(ours, 65536)
-        except OSError:  # the other end is closed
-            break
-        if not block:
-            break
-        sent += block
-    os.close(ours)
-    return process.wait(SECONDS), sent.decode()
-
-
-def lines_after(sent: str, word: str) -> list[str]:
-    """Return the lines that a terminal shows from the last ``word`` on."""
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent)
-    return plain[plain.rindex(word) :].splitlines()
-
-
-def test_live_lines_then_the_table_on_a_terminal(folder: Path) -> None:
-    """On a terminal months have live lines while they are at work; then the report alone tells what became of each."""
-    arguments = (*MONTH[:-3], "--months", "1-3", "--direct", *FOLDER)
-    code, sent = on_terminal(arguments, folder, {})
-    assert code == 1
-    assert "\x1b[?25l" in sent  # the cursor is hidden while lines live
-    assert "\x1b[?25h" in sent
-    table = lines_after(sent, "ingest: ")
-    rows = [line.split() for line in table if line.startswith("fhv/")]
-    assert [row[:2] for row in rows[:3]] == [
-        ["fhv/2021-01", "loaded"],
-        ["fhv/2021-02", "loaded"],
-        ["fhv/2021-03", "missing"],
-    ]
-    assert sum(line.startswith("fhv/2021-03: not in the folder") for line in table) == 1
-    assert "loaded fhv/2021-01" not in sent
-
-
-@pytest.mark.parametrize("columns", [40, 60, 80, 120, 200])
-def test_the_report_fits_the_terminal(columns: int, tmp_path: Path) -> None:
-    """At any width the month, its outcome and the rows are whole, and notes are broken between words."""
-    months = ("ingest", "--color", "yellow", "--year", "2021", "--months", "1-2", "--direct")
-    code, sent = on_terminal((*months, "--source", "sample"), tmp_path, {"NYCTAXI_SAMPLE_ROWS": "1500"}, columns)
-    assert code == 0, sent
-    report = lines_after(sent, "ingest: ")
-    assert max(map(len, report)) <= columns
-    rows = [line.split() for line in report if line.startswith("yellow/") and not line[:15].endswith(":")]
-    with duckdb.connect(str(tmp_path / "data" / "nyctaxi.duckdb")) as connection:
-        counts = connection.execute("SELECT rows_loaded FROM nyctaxi_loads ORDER BY file_month").fetchall()
-    assert [row[:2] for row in rows] == [["yellow/2021-01", "loaded"], ["yellow/2021-02", "loaded"]]
-    assert [f"{count:,}" in row for row, (count,) in zip(rows, counts, strict=True)] == [True, True]
-    assert ("size" in report[1].split()) == (columns >= 80)
-    flagged = " ".join(line.strip() for line in report[6:])
-    assert flagged.count(": flagged ") == 2
-    assert "zero_distance" in flagged
-    assert "\N{HORIZONTAL ELLIPSIS}" not in sent
-
-
 def test_many_missing_months_are_a_few_lines(folder: Path) -> None:
     """What is to be said of 64 months alike is said once on each output; the JSON object has every month."""
     years = (*MONTH[:3], "--year", "2015-2020", "--direct", *FOLDER)
@@ -835,15 +558,6 @@ def test_many_missing_months_are_a_few_lines(folder: Path) -> None:
     planned = nyctaxi(*years, "--dry-run", folder=folder)
     assert [line.split()[:2] for line in planned.out.splitlines()[1:]] == [["fhv/2015-01", "to"], ["total", "72"]]
     assert len(nyctaxi(*years, "--json", folder=folder).json["results"]) == 72
-
-
-@pytest.mark.parametrize(("arguments", "settings"), [(("--verbose",), {}), ((), {"TERM": "dumb"})])
-def test_plain_lines_on_a_terminal(arguments: tuple[str, ...], settings: dict[str, str], folder: Path) -> None:
-    """With --verbose, and on a terminal that can't move its cursor, lines are plain."""
-    code, sent = on_terminal((*MONTH, *FOLDER, *arguments), folder, settings)
-    assert code == 0
-    assert "\x1b[?25l" not in sent
-    assert "fhv/2021-01 transform" in sent
 
 
 def test_colors_complete_by_prefix() -> None:

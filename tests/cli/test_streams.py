@@ -110,15 +110,6 @@ def test_what_only_prints(command: tuple[str, ...], folder: Path) -> None:
     assert err.startswith("Error: stdout can't be written to: ")
 
 
-@pytest.mark.server
-def test_a_prefect_run_without_stderr(folder: Path) -> None:
-    """Prefect and its server do without it as well."""
-    code, out, _ = shell("2>&-", folder)
-    assert code == 0
-    assert "fhv/2021-01  loaded" in out
-    assert rows(folder) == 20
-
-
 def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
     """What a library writes to stderr doesn't end up in the first file that is opened after it was closed."""
     script = (

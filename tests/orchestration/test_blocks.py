@@ -22,7 +22,8 @@ from nyctaxi_etl.settings import Settings, settings
 from nyctaxi_etl.sources.registry import resolve
 from support.command import environment, nyctaxi
 from support.months import publish
-from support.postgres import HOST, PASSWORD, USER, free_port
+from support.ports import HOST, free_port
+from support.postgres import PASSWORD, USER
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nyctaxi_etl.orchestration.server.pulse import Pulse, server_pulse
 from support.command import Done, start
-from support.postgres import free_port
+from support.ports import free_port
 from support.web import Fault, serving
 
 if TYPE_CHECKING:

@@ -328,17 +328,18 @@ REAL = os.environ.get("NYCTAXI_REAL_DATA")
 @pytest.mark.skipif(not REAL, reason="NYCTAXI_REAL_DATA is not set")
 def test_a_real_month_of_each_era(tmp_path: Path) -> None:
     """Real files of every colour become objects with all declared columns, and every row is accounted for."""
-    for path in sorted(Path(REAL or "", "eras").glob("*.csv")):
-        color, month = path.stem.split("_tripdata_")
-        year, number = month.split("-")
-        shutil.rmtree(tmp_path / "source", ignore_errors=True)
-        (tmp_path / "source").mkdir()
+    published = {path.stem: path for path in Path(REAL or "", "eras").glob("*.csv")}
+    (tmp_path / "source").mkdir()
+    for path in published.values():
         shutil.copy(path, tmp_path / "source")
-        asked = ("--color", color, "--year", year, "--months", str(int(number)))
-        done = nyctaxi("upload", *asked, "--direct", "--json", "--source", "source", folder=tmp_path)
-        assert done.code == 0, done.err
-        result = only(done)
+    years = sorted(stem.split("_tripdata_")[1][:4] for stem in published)
+    asked = ("--color", ",".join(Color), "--year", f"{years[0]}-{years[-1]}")
+    done = nyctaxi("upload", *asked, "--direct", "--json", "--source", "source", folder=tmp_path)
+    results = {Path(result["table"]).stem: result for result in done.json["results"] if result["outcome"] != "missing"}
+    assert set(results) == set(published), done.err
+    for result in results.values():
+        assert result["outcome"] == "loaded"
         assert result["rows_read"] == result["rows_loaded"] + result["rows_rejected"]
         assert count(tmp_path, result["table"]) == result["rows_loaded"]
         schema = pq.read_schema(tmp_path / "data" / "lake" / result["table"])
-        assert schema.remove_metadata() == arrow_schema(DATASETS[Color(color)].columns)
+        assert schema.remove_metadata() == arrow_schema(DATASETS[Color(result["color"])].columns)

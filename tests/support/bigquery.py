@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from nyctaxi_etl.lakes.parquet import staged_parquet
 from nyctaxi_etl.schema.datasets import DATASETS
-from support.postgres import HOST, free_port
+from support.ports import HOST, free_port
 from support.venvs import environment
 
 if TYPE_CHECKING:

@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
+
 import nyctaxi_etl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 SECONDS = 120
+# A command that is stopped ends within some five seconds; what it would wait for otherwise takes 30 and more.
+END_SECONDS = 20
 COMMAND = [sys.executable, "-m", "nyctaxi_etl"]
 
 
@@ -117,3 +121,40 @@ def start(*arguments: str, folder: Path, settings: Mapping[str, str] | None = No
         text=True,
         start_new_session=True,
     )
+
+
+def stopped(process: subprocess.Popen[str], word: str, *numbers: int, group: bool = False) -> Done:
+    """Send the signals once stderr says ``word``, to the whole group as a terminal does, and return how it ended."""
+    assert process.stderr is not None
+    heard = ""
+    while word not in heard:
+        line = process.stderr.readline()
+        assert line, heard
+        heard += line
+    started = time.monotonic()
+    for number in numbers:
+        (os.killpg if group else os.kill)(process.pid, number)
+        time.sleep(0.1)
+    out, err = process.communicate(timeout=SECONDS)
+    return Done(process.returncode, out, heard + err, time.monotonic() - started)
+
+
+def assert_clean_end(done: Done, folder: Path) -> None:
+    """Assert that an interrupted command said so once, ended soon, and left nothing half written."""
+    assert done.code == 130, done.err
+    assert done.seconds < END_SECONDS
+    assert done.err.count("Interrupted.") == 1
+    assert "Traceback" not in done.err
+    assert "Error" not in done.err
+    assert done.out == ""
+    assert list((folder / "data" / "staging").iterdir()) == []
+
+
+def rows_of(folder: Path, table: str = "fhv_taxi_data") -> list[tuple[Any, ...]]:
+    """Return the months that the embedded warehouse holds, and the rows of each."""
+    with duckdb.connect(str(folder / "data" / "nyctaxi.duckdb")) as connection:
+        tables = [str(row[0]) for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
+        if table not in tables:
+            return []
+        sql = f"SELECT CAST(file_month AS VARCHAR), count(*) FROM {table} GROUP BY 1 ORDER BY 1"
+        return connection.execute(sql).fetchall()

