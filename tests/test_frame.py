@@ -52,7 +52,7 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Path:
         staged = stage(raw, YELLOW, data_dir / partition.stem)
         DuckDB(str(data_dir / "nyctaxi.duckdb")).replace("yellow_taxi_data", YELLOW, staged, "run")
         path = data_dir / f"{partition.stem}.parquet"
-        staged_parquet(staged, path, {})
+        staged_parquet(staged, path)
         LocalLake(data_dir / "lake").put(trips_key(partition), path, {}, str(partition))
     return data_dir
 

@@ -20,6 +20,7 @@ from nyctaxi_etl.core.partition import Color, Month, Partition, RawFile
 from nyctaxi_etl.core.progress import Event, listening
 from nyctaxi_etl.lakes.keys import conformed_key, raw_key, rejects_key, trips_key
 from nyctaxi_etl.lakes.local import LocalLake
+from nyctaxi_etl.lakes.metadata import read_lineage
 from nyctaxi_etl.lakes.opening import open_lake
 from nyctaxi_etl.lakes.parquet import ROW_GROUP_BYTES, ROW_GROUP_ROWS, read_metadata, staged_parquet, write_parquet
 from nyctaxi_etl.sample.months import write_month
@@ -284,7 +285,7 @@ def test_a_staged_month_becomes_parquet(staged: StagedFile, tmp_path: Path) -> N
     path = tmp_path / "month.parquet"
     events: list[Event] = []
     with listening(events.append):
-        staged_parquet(staged, path, FACTS)
+        staged_parquet(staged, path)
     put = pq.read_table(path).replace_schema_metadata(None)
     assert put.schema == arrow_schema(DATASETS[JANUARY.color].columns)
     held = pa.Table.from_batches(staged.batches())
@@ -292,13 +293,13 @@ def test_a_staged_month_becomes_parquet(staged: StagedFile, tmp_path: Path) -> N
     lacking = set(put.column_names) - set(held.column_names)
     assert lacking
     assert all(put.column(name).null_count == put.num_rows for name in lacking)
-    assert read_metadata(path) == FACTS
+    assert read_lineage(read_metadata(path)) == staged.lineage
     assert pq.read_metadata(path).row_group(0).column(0).compression == "ZSTD"
     with duckdb.connect() as reader:
         totals = reader.execute("SELECT count(*), typeof(any_value(vendor_id)) FROM read_parquet(?)", [str(path)])
         assert totals.fetchall() == [(staged.lineage.rows_loaded, "SMALLINT")]
     rows = staged.lineage.rows_loaded
-    assert (events[-1].step, events[-1].done, events[-1].total) == ("pack", rows, rows)
+    assert (events[-1].step, events[-1].done, events[-1].total) == ("transform", rows, rows)
 
 
 def test_a_month_without_rows_is_a_file(tmp_path: Path) -> None:

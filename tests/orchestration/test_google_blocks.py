@@ -233,7 +233,7 @@ def test_a_bucket_that_is_read_by_its_block(google: Cloud, tmp_path: Path) -> No
     write_month(JANUARY, month, 100)
     stat = month.stat()
     raw = RawFile(JANUARY, month, "sample", "sample:", "", "", stat.st_size, "ab" * 32, stat.st_mtime_ns)
-    staged_parquet(stage(raw, DATASETS[Color.FHV], tmp_path), tmp_path / "trips", {})
+    staged_parquet(stage(raw, DATASETS[Color.FHV], tmp_path), tmp_path / "trips")
     lake.put(trips_key(JANUARY), tmp_path / "trips", {}, str(JANUARY))
     GcsBucket.model_construct(
         bucket=google.bucket, bucket_folder="nyc/", gcp_credentials=GcpCredentials.model_construct()

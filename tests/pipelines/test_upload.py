@@ -280,12 +280,12 @@ def test_a_lake_that_cannot_be_written(folder: Path) -> None:
 
 
 def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
-    """Ctrl-C while the month is packed: it is not in the lake, no folder of work is left, and the same goes again."""
+    """Ctrl-C while the month is conformed: it is not in the lake, no folder is left, and the same goes again."""
     arguments = ("upload", *MONTH, "--source", "sample")
     settings = {"NYCTAXI_SAMPLE_ROWS": "600000"}
     process = start(*arguments, folder=tmp_path, settings=settings)
     assert process.stderr is not None
-    assert any("pack" in line for line in process.stderr)
+    assert any("transform" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err.count("Interrupted.")) == (130, 1)

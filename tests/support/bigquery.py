@@ -89,7 +89,7 @@ class Bucket:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             if staged.lineage.dataset_version == DATASETS[staged.partition.color].version:
-                staged_parquet(staged, path, {})
+                staged_parquet(staged, path)
             else:  # a test's own dataset
                 table = pa.Table.from_batches(staged.batches(), schema=staged.schema)
                 pq.write_table(table, path, compression="zstd")

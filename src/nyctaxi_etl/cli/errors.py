@@ -43,9 +43,9 @@ def error_boundary(command: Command, given: dict[str, Any]) -> Iterator[Settings
         output = output._replace(**{name: given[name] for name in output._fields if name in given})
         if output.debug:
             console.say(trace_of(error))
-        told = error if isinstance(error, NycTaxiError) else Bug.of(error)
+        ours = error if isinstance(error, NycTaxiError) else Bug.of(error)
         from_environment = settings.from_environment if settings else ()
-        raise typer.Exit(print_error(command.name, told, from_environment, as_json=output.json)) from error
+        raise typer.Exit(print_error(command.name, ours, from_environment, as_json=output.json)) from error
 
 
 def print_error(command: str, error: NycTaxiError, from_environment: Collection[str] = (), *, as_json: bool) -> int:
@@ -59,8 +59,8 @@ def print_error(command: str, error: NycTaxiError, from_environment: Collection[
     if failure.hint:
         console.say(f"Hint: {failure.hint}")
     if as_json:
-        told = {"type": failure.type, "message": failure.message, "hint": failure.hint}
-        print_json(LoadReport(command, "", "", ()).as_dict() | {"error": told, "exit_code": code})
+        document = {"type": failure.type, "message": failure.message, "hint": failure.hint}
+        print_json(LoadReport(command, "", "", ()).as_dict() | {"error": document, "exit_code": code})
     return code
 
 

@@ -143,11 +143,11 @@ def _progress_of(request: Request, note: str) -> AbstractContextManager[None]:
 
 def _end_with(report: LoadReport, settings: Settings) -> NoReturn:
     """Print the report, and the tracebacks of bugs if asked for; end with its exit code."""
-    told = report_with_options(report)
+    shown = report_with_options(report)
     for partition, trace in report.traces.items() if settings.debug else ():
         console.say(f"{partition}: {trace}")
     if settings.json:
-        print_json(told.as_dict())
+        print_json(shown.as_dict())
     else:
-        console.show_report(told)
+        console.show_report(shown)
     raise typer.Exit(report.exit_code)

@@ -52,7 +52,7 @@ class Month:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``2021-01``."""
+        """Read ``2021-01``. Raises ``UsageError`` for any other text."""
         found = re.fullmatch(r"(\d{4})-(\d{2})", text, re.ASCII)
         if not found:
             message = f"{text!r} is not a month."

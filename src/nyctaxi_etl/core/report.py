@@ -126,8 +126,8 @@ class PartitionResult:
     def as_row(self) -> tuple[str, ...]:
         """Return the result as cells of the report's table, in the order of ``COLUMNS``."""
         counts = (f"{n:,}" for n in (self.rows_read, self.rows_rejected, self.rows_loaded))
-        known = ("", "", "") if self.outcome in {"planned", "missing"} else counts
-        return (str(self.partition), self.outcome, *known, *_size_and_seconds(self.bytes, self.seconds))
+        numbers = ("", "", "") if self.outcome in {"planned", "missing"} else counts
+        return (str(self.partition), self.outcome, *numbers, *_size_and_seconds(self.bytes, self.seconds))
 
     def notes(self) -> tuple[Note, ...]:
         """Return what a reader should know beside the numbers: why it failed, what was flagged, unknown columns."""

@@ -14,12 +14,13 @@ from nyctaxi_etl.core.disk import disk_errors_as
 from nyctaxi_etl.core.errors import LakeError
 from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.lakes.base import DISK_HINT
+from nyctaxi_etl.lakes.metadata import month_metadata
 from nyctaxi_etl.schema.datasets import DATASETS
 from nyctaxi_etl.staging.damage import parquet_damage
 from nyctaxi_etl.staging.files import arrow_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from nyctaxi_etl.staging.stage import Stage
@@ -33,28 +34,34 @@ _PREFIX = b"nyctaxi."
 
 
 def write_parquet(rows: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write batches of ``schema`` to ``path``, and ``metadata`` as schema metadata under ``nyctaxi.<name>``.
+    """Write batches of ``schema`` to ``path``, and ``metadata`` into its footer under ``nyctaxi.<name>``.
 
     Holds at most ``ROW_GROUP_BYTES`` of rows, and writes at most ``ROW_GROUP_ROWS`` to a row group. Raises
     ``LakeError`` where the file can't be written.
     """
-    marked = schema.with_metadata({_PREFIX + name.encode(): value.encode() for name, value in metadata.items()})
-    with (
-        disk_errors_as(LakeError, path, DISK_HINT),
-        pq.ParquetWriter(path, marked, compression="zstd", compression_level=LEVEL) as writer,
-    ):
-        for group in _groups(rows, marked):
-            writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
-            del group  # or two are held while the next one is gathered
+    _write(rows, schema, path, lambda: metadata)
 
 
-def staged_parquet(staged: Stage, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write a staged month to ``path`` as the lake holds it: see ``write_parquet``.
+def staged_parquet(staged: Stage, path: Path) -> None:
+    """Write a month to ``path`` as the lake holds it, with its lineage: see ``write_parquet``.
 
     Every month has all columns of its dataset; those that its published file doesn't have are null.
     """
     columns = DATASETS[staged.partition.color].columns
-    write_parquet(_with_progress(staged), arrow_schema(columns), path, metadata)
+    _write(_with_progress(staged), arrow_schema(columns), path, lambda: month_metadata(staged.lineage))
+
+
+def _write(
+    rows: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path, metadata: Callable[[], Mapping[str, str]]
+) -> None:
+    """Write as ``write_parquet`` does; ``metadata`` is asked for after the last batch, when all has been counted."""
+    # Without Arrow's own copy of the schema, whose metadata would hide what is added last; Parquet's types say it all.
+    options = {"compression": "zstd", "compression_level": LEVEL, "store_schema": False}
+    with disk_errors_as(LakeError, path, DISK_HINT), pq.ParquetWriter(path, schema, **options) as writer:
+        for group in _groups(rows, schema):
+            writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+            del group  # or two are held while the next one is gathered
+        writer.add_key_value_metadata({_PREFIX + name.encode(): text.encode() for name, text in metadata().items()})
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -110,4 +117,4 @@ def _with_progress(staged: Stage) -> Iterator[pa.RecordBatch]:
     for batch in staged.batches():
         yield batch
         done += batch.num_rows
-        tell(Event(str(staged.partition), "pack", done, staged.rows_expected))
+        tell(Event(str(staged.partition), "transform", done, staged.rows_expected))

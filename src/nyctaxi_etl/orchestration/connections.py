@@ -19,8 +19,8 @@ BIGQUERY = "bigquery"
 
 
 def needs_prefect(job: Job) -> bool:
-    """Tell whether one of a job's places is a block of Prefect's."""
-    return any(place.startswith(BLOCK) for place in (job.to, job.lake))
+    """Tell whether one of a job's addresses is a block of Prefect's."""
+    return any(address.startswith(BLOCK) for address in (job.to, job.lake))
 
 
 def lake_of(job: Job) -> Lake:

@@ -81,7 +81,8 @@ def extract(job: Job, partition: Partition) -> RawFile:
 @task(name="transform", task_run_name="transform {raw.partition}", cache_policy=NO_CACHE, persist_result=False)
 def transform(job: Job, raw: RawFile, folder: Path) -> StagedFile:
     """Conform and clean the file into a staging folder."""
-    staged = ingest.stage_file(job, raw, folder)
+    stage_file = ingest.stage_file if job.to else upload.stage_file
+    staged = stage_file(job, raw, folder)
     counts = staged.lineage
     get_run_logger().info("%s rows read, %s rejected", f"{counts.rows_read:,}", f"{counts.rows_rejected:,}")
     return staged
@@ -108,7 +109,7 @@ def load_month(job: Job, staged: StagedFile) -> int:
 
 @task(name="put", task_run_name="put {staged.partition}", **_SAFE_TO_REPEAT)
 def put(job: Job, staged: StagedFile) -> int:
-    """Pack the month as Parquet and put it into the lake, its rejects before it."""
+    """Put the month into the lake, its rejects before it."""
     with _telling_retry("put", staged.partition):
         rows = upload.put_month(job, staged, lake_of)
     get_run_logger().info("%s rows in %s of %s", f"{rows:,}", job.end_of(staged.partition), job.lake)

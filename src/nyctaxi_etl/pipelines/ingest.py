@@ -71,17 +71,14 @@ def stage(job: Job, origin: Origin, folder: Path, capabilities: Capabilities) ->
 
 
 def stage_file(job: Job, raw: RawFile, folder: Path) -> StagedFile:
-    """Conform and clean the file into ``folder``: see ``transform.stream.stage``.
+    """Conform and clean the file into ``folder``, and put its rejects where they stay: see ``transform.stream``."""
+    from nyctaxi_etl.transform.stream import Limits
+    from nyctaxi_etl.transform.stream import stage as stage_into
 
-    Rejects of a month that goes to a warehouse are put where they stay; a lake has room for its own.
-    """
-    from nyctaxi_etl.transform import stream
-
-    limits = stream.Limits(job.max_unparsable, job.max_outside_month)
+    limits = Limits(job.max_unparsable, job.max_outside_month)
     with disk_errors(raw.partition, folder):
-        staged = stream.stage(raw, job.dataset_of(raw.partition.color), folder, limits)
-        if job.to:
-            keep_rejects(staged, job.data_dir / "rejects")
+        staged = stage_into(raw, job.dataset_of(raw.partition.color), folder, limits)
+        keep_rejects(staged, job.data_dir / "rejects")
     return staged
 
 

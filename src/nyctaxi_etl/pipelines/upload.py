@@ -13,10 +13,11 @@ from nyctaxi_etl.core.partition import Mode
 from nyctaxi_etl.lakes.keys import raw_key, rejects_key
 from nyctaxi_etl.lakes.metadata import file_metadata, month_metadata, read_lineage
 from nyctaxi_etl.pipelines.destination import refuse_made_up
-from nyctaxi_etl.pipelines.ingest import extract, stage_file
+from nyctaxi_etl.pipelines.ingest import extract
 from nyctaxi_etl.pipelines.job import Plan, Steps
 from nyctaxi_etl.pipelines.month import with_retries
 from nyctaxi_etl.pipelines.workspace import disk_errors
+from nyctaxi_etl.staging.files import StagedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from nyctaxi_etl.core.partition import Partition, RawFile
     from nyctaxi_etl.lakes.base import Lake
     from nyctaxi_etl.pipelines.job import Job, Origin
-    from nyctaxi_etl.staging.files import StagedFile
     from nyctaxi_etl.warehouses.base import Capabilities
 
     OpenLake = Callable[[Job], Lake]
@@ -57,8 +57,20 @@ def extract_and_put(job: Job, partition: Partition, open_lake: OpenLake) -> Orig
 
 
 def stage(job: Job, origin: Origin, folder: Path, _capabilities: Capabilities) -> StagedFile:
-    """Conform and clean the file into ``folder``."""
+    """Conform and clean the file into ``folder``, as the lake will hold it."""
     return stage_file(job, origin.file, folder)
+
+
+def stage_file(job: Job, raw: RawFile, folder: Path) -> StagedFile:
+    """Conform and clean the file into ``folder``, as Parquet with its lineage; its rejects lie beside it."""
+    from nyctaxi_etl.lakes.parquet import staged_parquet
+    from nyctaxi_etl.transform.stream import Limits, LiveStage
+
+    path, limits = folder / f"{raw.partition.stem}.parquet", Limits(job.max_unparsable, job.max_outside_month)
+    with disk_errors(raw.partition, folder):
+        live = LiveStage(raw, job.dataset_of(raw.partition.color), folder, limits)
+        staged_parquet(live, path)
+    return StagedFile(raw.partition, live.lineage, path, live.rejects)
 
 
 def put_file(job: Job, raw: RawFile, open_lake: OpenLake) -> None:
@@ -70,20 +82,14 @@ def put_file(job: Job, raw: RawFile, open_lake: OpenLake) -> None:
 
 
 def put_month(job: Job, staged: StagedFile, open_lake: OpenLake) -> int:
-    """Pack the month as Parquet and put it into the lake, after its rejects; return how many rows it has."""
-    from nyctaxi_etl.lakes.parquet import staged_parquet
-
-    partition, metadata = staged.partition, month_metadata(staged.lineage)
-    packed = staged.path.with_suffix(".parquet")
-    with disk_errors(partition, job.data_dir):
-        staged_parquet(staged, packed, metadata)
-    lake = open_lake(job)
+    """Put the month into the lake, after its rejects, and return how many rows it has."""
+    partition, metadata, lake = staged.partition, month_metadata(staged.lineage), open_lake(job)
     if not _has_more_rejects(job, lake, staged):
         if staged.rejects:
             lake.put(rejects_key(partition), staged.rejects, metadata, str(partition))
         else:
             lake.remove(rejects_key(partition))
-    lake.put(job.key_of(partition), packed, metadata, str(partition))
+    lake.put(job.key_of(partition), staged.path, metadata, str(partition))
     return staged.lineage.rows_loaded
 
 

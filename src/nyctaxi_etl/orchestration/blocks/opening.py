@@ -140,12 +140,12 @@ def _account(name: str, data: Mapping[str, Any], emulator: str | None) -> Google
     """Return the account in a document's credentials. Raises ``UsageError`` if it can't be used."""
     from prefect_gcp import GcpCredentials
 
-    known = data.get("gcp_credentials") or {}
-    project = known.get("project") or None
-    if emulator or not (known.get("service_account_info") or known.get("service_account_file")):
+    stored = data.get("gcp_credentials") or {}
+    project = stored.get("project") or None
+    if emulator or not (stored.get("service_account_info") or stored.get("service_account_file")):
         return GoogleAccount(project=project)
     try:
-        block = GcpCredentials.model_validate(known)
+        block = GcpCredentials.model_validate(stored)
         return GoogleAccount(block.get_credentials_from_service_account(), block.project)
     except (ValueError, OSError):  # their messages quote what they were given
         message = f"{BLOCK}{name}: the service account of its credentials can't be used."

@@ -142,8 +142,8 @@ def _lacks(settings: Settings, *names: str) -> list[str]:
 
 def _lacks_account(settings: Settings, emulator: str = "") -> list[str]:
     """Return what is missing to be known to Google; nothing where an emulator stands in for it."""
-    known = settings.gcp_credentials_file or settings.gcp_credentials_json.get_secret_value() or settings.gcp_project
-    return [] if known or emulator else [_ACCOUNT]
+    account = settings.gcp_credentials_file or settings.gcp_credentials_json.get_secret_value() or settings.gcp_project
+    return [] if account or emulator else [_ACCOUNT]
 
 
 def _account_note(settings: Settings) -> str:
