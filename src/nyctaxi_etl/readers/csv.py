@@ -23,7 +23,7 @@ from nyctaxi_etl.staging.arrow_types import arrow_type
 from nyctaxi_etl.staging.rejects import none_rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from pathlib import Path
 
     from nyctaxi_etl.schema.columns import Column
@@ -60,7 +60,7 @@ class CsvFile:
         """The names of the declared columns that the file has."""
         return frozenset(column.name for column in self.layout.columns if column)
 
-    def blocks(self) -> Iterator[Block[bytes]]:
+    def blocks(self) -> Generator[Block[bytes]]:
         """Yield the file's data lines in order, in blocks of about a mebibyte: see ``line_blocks``."""
         return line_blocks(self.path, self._skip)
 

@@ -27,7 +27,7 @@ from nyctaxi_etl.readers.layout import Block, refuse_other_kinds
 from nyctaxi_etl.staging.rejects import as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
 _SNIFF_LINES = 100
@@ -80,7 +80,7 @@ def _width(body: bytes, names: int) -> int:
     return max(names, *(width for width, _ in widths.most_common(1)), 1)
 
 
-def line_blocks(path: Path, skip: int) -> Iterator[Block[bytes]]:
+def line_blocks(path: Path, skip: int) -> Generator[Block[bytes]]:
     """Yield a file's lines after the first ``skip`` in order, in blocks of about a mebibyte.
 
     Raises ``CorruptFile`` for damaged gzip, a line without an end, and more of either than a file of its size holds.

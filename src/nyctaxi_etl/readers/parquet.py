@@ -23,7 +23,7 @@ from nyctaxi_etl.staging.pages import open_published, rows_at_once
 from nyctaxi_etl.staging.rejects import as_text, none_rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -51,7 +51,7 @@ class ParquetFile:
         """The names of the declared columns that the file has values for."""
         return frozenset(column.name for column in self._read.values())
 
-    def blocks(self) -> Iterator[Block[pa.RecordBatch]]:
+    def blocks(self) -> Generator[Block[pa.RecordBatch]]:
         """Yield the file's rows in order, only the columns that mean something.
 
         Raises ``CorruptFile`` for damaged bytes, and at the end if there are more or fewer rows than the footer says.

@@ -188,8 +188,11 @@ def _cleaned(file: CsvFile | ParquetFile, dataset: Dataset, month: Month) -> Gen
         return clean(file.parse(block), dataset, month)
 
     flying: deque[Future[Cleaned]] = deque()
-    with ThreadPoolExecutor(THREADS) as pool:
-        for block in file.blocks():
+    # A thread of its own reads one block ahead: whoever takes the rows may be writing them meanwhile.
+    with closing(file.blocks()) as blocks, ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(THREADS) as pool:
+        coming = reader.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = reader.submit(next, blocks, None)
             flying.append(pool.submit(work, block))
             if len(flying) > THREADS:
                 yield flying.popleft().result()
