@@ -42,10 +42,11 @@ lint: $(VENV)/.dev ## Style, types and import rules
 check: lint ## What CI runs: lint, then the tests with branch coverage
 	$(MAKE) test PYTEST_ADDOPTS="--cov --cov-report=term"
 
-docs: $(VENV)/.runtime ## Write the generated parts of the pages in docs
+docs: $(VENV)/.runtime ## Write the generated parts of the pages, what was measured among them
 	$(BIN)/python docs/generate.py
+	$(BIN)/python bench/page.py
 
-bench: $(VENV)/.dev ## Measure against the usual ways, in one run
+bench: $(VENV)/.dev ## Measure beside what others use, in one run
 	$(BIN)/python bench/bench.py
 
 clean: ## Remove what the targets made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import tomllib
 from pathlib import Path
@@ -118,51 +117,3 @@ def test_each_page_says_what_it_is_for(page: Path) -> None:
     assert not empty
     assert first.startswith("This page is for ")
     assert first.endswith(".")
-
-
-# -- the figures of the measurement -----------------------------------------------------------------------------------
-
-SPEED = {row[0]: row[1:] for row in rows(DOCS / "speed.md")}
-OURS, PANDAS, COPY = (
-    next(row for way, row in SPEED.items() if way.startswith(begin))
-    for begin in ("nyctaxi ingest --direct", "pandas `read_csv` in chunks", "zcat")
-)
-
-
-def test_ratios_are_those_of_the_seconds() -> None:
-    """What the table of the measurement says beside COPY's follows from its seconds."""
-    told = {way: float(row[1].split()[0]) for way, row in SPEED.items() if re.match(r"[\d.]+( |$)", row[1]) and row[2:]}
-    assert len(told) > 4
-    for way, ratio in told.items():
-        assert ratio == pytest.approx(float(SPEED[way][0]) / float(COPY[0]), rel=0.03), way
-
-
-def test_the_readme_has_the_figures_that_were_measured() -> None:
-    """The README's seconds and megabytes are those of the page on speed, rounded; the rows are the benchmark's."""
-    (seconds,) = (row for row in rows(README) if row[0].startswith("seconds for"))
-    (memory,) = (row for row in rows(README) if row[0].startswith("memory"))
-    large = next(row for way, row in SPEED.items() if way.startswith("a month ten times"))
-    assert seconds[1:] == [f"{float(row[0]):.1f}" for row in (PANDAS, COPY, OURS)]
-    assert re.findall(r"\d+", " ".join(memory[1:])) == [PANDAS[2], OURS[2], large[2]]
-    assert f"{constants(ROOT / 'bench' / 'bench.py')['ROWS']:,} rows" in seconds[0]
-
-
-def test_the_speed_page_is_on_what_is_measured() -> None:
-    """Rows and months that the page names are those of the benchmark."""
-    text = (DOCS / "speed.md").read_text(encoding="utf-8")
-    assert f"{constants(ROOT / 'bench' / 'bench.py')['ROWS']:,} yellow rows" in text
-    declared = constants(ROOT / "bench" / "report.py")
-    assert (declared["LARGE"], declared["MANY"]) == (10, 24)
-    assert "ten times as large" in text
-    assert "24 months unchanged" in text
-
-
-def constants(module: Path) -> dict[str, Any]:
-    """Return the plain constants of a module, which is not imported."""
-    assigned = (node for node in ast.parse(module.read_text(encoding="utf-8")).body if isinstance(node, ast.Assign))
-    return {
-        target.id: node.value.value
-        for node in assigned
-        for target in node.targets
-        if isinstance(target, ast.Name) and isinstance(node.value, ast.Constant)
-    }

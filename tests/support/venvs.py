@@ -16,9 +16,9 @@ REQUIREMENTS = ROOT / "tests" / "emulators"
 FOLDER = ROOT / ".venvs"
 
 
-def environment(name: str) -> Path:
-    """Return the Python of the environment with what ``tests/emulators/{name}.txt`` asks for, made if need be."""
-    folder, requirements = FOLDER / name, REQUIREMENTS / f"{name}.txt"
+def environment(name: str, requirements_folder: Path = REQUIREMENTS) -> Path:
+    """Return the Python of the environment with what ``{requirements_folder}/{name}.txt`` asks for, made if need be."""
+    folder, requirements = FOLDER / name, requirements_folder / f"{name}.txt"
     python, stamp = folder / "bin" / "python", folder / "made-for"
     wanted = hashlib.sha256(sys.version.encode() + requirements.read_bytes()).hexdigest()
     FOLDER.mkdir(exist_ok=True)

@@ -1,7 +1,7 @@
 """The script that ``upload`` is measured against: pandas reads the whole month, ``to_parquet`` writes it.
 
-As it is in the courses: ``python bench/usual_upload.py FILE OUTPUT COMPRESSION``. They pack with ``gzip``; pandas does
-with ``snappy`` where nothing is said. Putting the file into a bucket would come on top.
+As it is in the courses: ``python bench/scripts/pandas_to_parquet.py FILE OUTPUT COMPRESSION``. They pack with
+``gzip``; pandas does with ``snappy`` where nothing is said. Putting the file into a bucket would come on top.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The script that this tool is measured against: pandas in chunks of 100,000 rows, and ``to_sql``.
 
-As it is in the courses and in hundreds of public repositories: ``python bench/usual_script.py FILE URL TABLE``. The
-password comes from ``PGPASSWORD``.
+As it is in the courses and in hundreds of public repositories: ``python bench/scripts/pandas_to_sql.py FILE URL
+TABLE``. The password comes from ``PGPASSWORD``.
 """
 
 from __future__ import annotations

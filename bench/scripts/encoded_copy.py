@@ -1,7 +1,7 @@
 """The floor: send rows that were encoded beforehand to Postgres, and nothing else.
 
-``python bench/encoded_copy.py FILE DSN TABLE COLUMNS``; the table is made in the same transaction, so that COPY may
-write the rows frozen, as the tool does.
+``python bench/scripts/encoded_copy.py FILE DSN TABLE COLUMNS``; the table is made in the same
+transaction, so that COPY may write the rows frozen, as the tool does.
 """
 
 from __future__ import annotations

@@ -1,0 +1,128 @@
+"""Into Postgres: ours, and what others use."""
+
+from __future__ import annotations
+
+from bench.destinations import postgres, typed_table
+from bench.recipes import PARQUET, counted, create, ingest, loaded, psql_copy, script, sling_run, whole
+from bench.ways.way import Way
+from bench.workbench import LARGE, MONTHS
+
+POSTGRES = (
+    Way(
+        "csv-postgres",
+        "nyctaxi ingest --direct, csv.gz",
+        postgres,
+        ingest("csv", "postgres", "--direct"),
+        loaded(),
+        beside="psql-copy",
+    ),
+    Way(
+        "parquet-postgres",
+        "nyctaxi ingest --direct, Parquet",
+        postgres,
+        ingest("parquet", "postgres", "--direct"),
+        loaded(),
+        beside="duckdb-parquet-postgres",
+    ),
+    Way("psql-copy", "zcat | psql \\copy, csv.gz, no checks", typed_table, psql_copy, counted("cleaned")),
+    Way(
+        "encoded-copy",
+        "COPY of rows encoded beforehand (the floor)",
+        postgres,
+        script("encoded_copy", "{encoded}", "{uri}", "{table}", "{ddl}"),
+        counted("cleaned"),
+        beside="psql-copy",
+    ),
+    Way(
+        "duckdb-parquet-postgres",
+        "DuckDB's Postgres extension, CREATE TABLE AS, Parquet",
+        postgres,
+        script("duckdb_sql", "--postgres", "{uri}", ":memory:", create("pg.{table}", PARQUET), peer="duckdb-postgres"),
+        whole,
+        needs="duckdb-postgres",
+    ),
+    Way(
+        "sling-csv-postgres",
+        "sling run, csv.gz",
+        postgres,
+        sling_run,
+        counted("cleaned"),
+        beside="psql-copy",
+        needs="sling",
+    ),
+    Way(
+        "dlt-csv-postgres",
+        "dlt, csv.gz",
+        postgres,
+        script("dlt_load", "{cleaned}", "postgres", "{table}", peer="dlt"),
+        counted("cleaned"),
+        beside="psql-copy",
+        needs="dlt",
+        once=True,
+    ),
+    Way(
+        "dlt-parquet-postgres",
+        "dlt, Parquet",
+        postgres,
+        script("dlt_load", "{parquet}", "postgres", "{table}", peer="dlt"),
+        whole,
+        beside="duckdb-parquet-postgres",
+        needs="dlt",
+        once=True,
+    ),
+    Way(
+        "pandas-postgres",
+        "pandas read_csv in chunks, to_sql, csv.gz",
+        postgres,
+        script("pandas_to_sql", "{cleaned}", "{url}", "{table}"),
+        counted("cleaned"),
+        beside="psql-copy",
+        once=True,
+    ),
+    Way(
+        "three-months",
+        "nyctaxi ingest --direct --jobs 2, three months, csv.gz",
+        postgres,
+        ingest("csv", "postgres", "--direct", "--jobs", "2", months=f"1-{MONTHS}"),
+        loaded(MONTHS),
+        beside="psql-copy",
+        months=MONTHS,
+    ),
+    Way(
+        "csv-postgres-large",
+        "nyctaxi ingest --direct, csv.gz, ten times as large",
+        postgres,
+        ingest("csv", "postgres", "--direct", size=LARGE),
+        loaded(LARGE),
+        group="large",
+        once=True,
+    ),
+    Way(
+        "parquet-postgres-large",
+        "nyctaxi ingest --direct, Parquet, ten times as large",
+        postgres,
+        ingest("parquet", "postgres", "--direct", size=LARGE),
+        loaded(LARGE),
+        group="large",
+        once=True,
+    ),
+    Way(
+        "three-months-prefect",
+        "nyctaxi ingest --jobs 2, three months, csv.gz, with a Prefect server running",
+        postgres,
+        ingest("csv", "postgres", "--jobs", "2", months=f"1-{MONTHS}"),
+        loaded(MONTHS),
+        beside="three-months-beside",
+        group="prefect",
+        months=MONTHS,
+    ),
+    Way(
+        "three-months-beside",
+        "nyctaxi ingest --direct --jobs 2, three months, csv.gz, beside that server",
+        postgres,
+        ingest("csv", "postgres", "--direct", "--jobs", "2", months=f"1-{MONTHS}"),
+        loaded(MONTHS),
+        group="prefect",
+        months=MONTHS,
+    ),
+)
