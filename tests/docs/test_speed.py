@@ -105,6 +105,51 @@ def test_the_picture_has_a_bar_for_each_way_in_it(bench: Any) -> None:
     assert [bar.get("width") for bar in bars] == [str(module.BAR_WIDTH), str(module.BAR_WIDTH // 2)]
 
 
+def test_what_cannot_be_installed_is_skipped_with_a_word(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that pip can't make is told as such; the others are made."""
+    peers = bench("peers")
+
+    def environment(name: str, _folder: Path) -> Path:
+        if name == "sling":
+            raise subprocess.CalledProcessError(1, ["pip"])
+        return ROOT / name
+
+    monkeypatch.setattr(peers, "environment", environment)
+    pythons, missing = peers.environments(["dlt", "sling"])
+    assert pythons == {"dlt": ROOT / "dlt"}
+    assert missing == {"sling": "bench/requirements/sling.txt can't be installed here"}
+
+
+@pytest.mark.parametrize(("what", "ends"), [("sling run", False), ("nyctaxi ingest", True)])
+def test_a_peer_that_fails_is_skipped_and_ours_ends_it(
+    *, what: str, ends: bool, bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A peer's failure is told by its last line, and it is not run again; ours ends the bench."""
+    module, failed = bench("bench"), bench("commands").CommandFailed
+    way = module.Way("a-way", what, *[None] * 3, group="start")
+    monkeypatch.setattr(module, "WAYS", {way.name: way})
+    taken = []
+
+    def take(way: Any, _bench: Any, turn: int) -> Any:
+        taken.append((way.name, turn))
+        message = "sling run ended with 1:\nfatal:\nno such host.\n"
+        raise failed(message)
+
+    monkeypatch.setattr(module, "take", take)
+    if ends:
+        with pytest.raises(failed, match="no such host"):
+            module.measure(None, [way], 2)
+    else:
+        assert module.measure(None, [way], 2) == ({}, {"a-way": "no such host"})
+    assert taken == [("a-way", 0)]
+
+
+def test_a_wrong_count_ends_it(bench: Any) -> None:
+    """A number that is wrong is told with the right one."""
+    with pytest.raises(SystemExit, match=r"rows: 1,999, expected 2,000"):
+        bench("commands").expect("rows", 1_999, 2_000)
+
+
 @pytest.mark.server
 def test_the_bench_runs(tmp_path: Path) -> None:
     """A small run measures what it is asked for, counts every row, and writes what the pages are made of."""
