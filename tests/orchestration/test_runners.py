@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,6 +13,13 @@ from nyctaxi_etl.core.partition import Color, Month, Partition
 from nyctaxi_etl.core.progress import Event, listening, tell
 from nyctaxi_etl.core.report import PartitionResult
 from nyctaxi_etl.orchestration import runners
+from support.command import nyctaxi
+from support.months import publish
+from support.ports import free_port
+from support.web import serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 JANUARY, FEBRUARY, MARCH = (Partition(Color.FHV, Month(2021, number)) for number in (1, 2, 3))
 WAIT_SECONDS = 10
@@ -113,3 +120,15 @@ def test_a_month_that_never_looks_up_is_left_behind(monkeypatch: pytest.MonkeyPa
         runners.run_months([JANUARY, FEBRUARY], month, 2)
     assert time.monotonic() - started < WAIT_SECONDS / 2
     release.set()
+
+
+def test_fetching_begins_while_prefect_starts(tmp_path: Path) -> None:
+    """The month is asked for, and kept, though Prefect's server can't be reached in the end."""
+    publish(tmp_path / "source", "2021-01", 20, "B00001")
+    settings = {"PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api", "NO_PROXY": "127.0.0.1"}
+    with serving(tmp_path / "source") as site:
+        command = ("ingest", "--color", "fhv", "--year", "2021", "--months", "1", "--source", site.url)
+        done = nyctaxi(*command, folder=tmp_path, settings=settings)
+        assert (done.code, site.hits[-1].path) == (2, "fhv_tripdata_2021-01.csv")
+    assert "Prefect's server can't be reached" in done.error
+    assert [path.name for path in (tmp_path / "data" / "raw").rglob("*.csv")] == ["fhv_tripdata_2021-01.csv"]

@@ -15,7 +15,7 @@ from nyctaxi_etl.cli.prefect_server import prefect_ready, waiting_note
 from nyctaxi_etl.cli.spelling import report_with_options
 from nyctaxi_etl.core.errors import Bug, IncompleteRun, UsageError
 from nyctaxi_etl.core.selection import parse_colors, parse_months, parse_years
-from nyctaxi_etl.orchestration.runners import Run, RunAbandoned
+from nyctaxi_etl.orchestration.runners import Run, RunAbandoned, fetch_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +98,15 @@ def _run_flow(request: Request) -> LoadReport:
 
     settings = request.settings
     check_data_dir(request.job)
-    with _progress_of(request, waiting_note()), prefect_ready(settings, "or use --direct"):
+    with _progress_of(request, waiting_note()):
+        # Prefect's import and its server take seconds: the first months come meanwhile.
+        fetch_ahead(request.job, request.partitions[: settings.jobs])
+        return _run_with_prefect(request)
+
+
+def _run_with_prefect(request: Request) -> LoadReport:
+    settings = request.settings
+    with prefect_ready(settings, "or use --direct"):
         from nyctaxi_etl.orchestration import flows
 
         flow: Any = flows.FLOWS[request.command.name]

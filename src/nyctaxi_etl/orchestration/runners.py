@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from queue import Empty, SimpleQueue
 from threading import Event as Signal
@@ -11,6 +11,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, TypeVar
 
 from nyctaxi_etl.core import progress
+from nyctaxi_etl.core.errors import NycTaxiError
 from nyctaxi_etl.core.report import PartitionResult
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from nyctaxi_etl.core.partition import Partition
     from nyctaxi_etl.core.progress import Event
+    from nyctaxi_etl.pipelines.job import Job
 
 Outcome = TypeVar("Outcome")
 
@@ -72,6 +74,24 @@ def _settle(future: Future[Outcome], work: Callable[[], Outcome]) -> None:
         future.set_result(work())
     except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
         future.set_exception(error)
+
+
+def fetch_ahead(job: Job, partitions: Sequence[Partition]) -> None:
+    """Begin to fetch these months from a source on the network, each in a thread of its own, and don't wait for them.
+
+    What goes wrong is not told: the extract step asks again, and finds what has come meanwhile.
+    """
+    if job.source.is_remote:
+        for partition in partitions:
+            work = copy_context().run
+            Thread(target=work, args=(_fetch, job, partition), name=f"{_NAME}ahead", daemon=True).start()
+
+
+def _fetch(job: Job, partition: Partition) -> None:
+    from nyctaxi_etl.pipelines.ingest import fetch_file
+
+    with suppress(NycTaxiError):
+        fetch_file(job, partition)
 
 
 def run_months(

@@ -97,7 +97,7 @@ def fetching_alone(path: Path, partition: Partition) -> Iterator[None]:
     """
 
     def say() -> None:
-        tell(Event(str(partition), "extract", note="another process is fetching it: waiting"))
+        tell(Event(str(partition), "extract", note="it is being fetched already: waiting"))
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
