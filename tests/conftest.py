@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from support.gcs import fake_gcs, storage_emulator
 from support.google import cloud
 from support.postgres import postgres_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from support.google import Cloud
     from support.postgres import PostgresServer
@@ -93,3 +95,23 @@ def google_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 def google(google_session: Cloud) -> Cloud:
     """Google Cloud with an empty bucket and an empty dataset."""
     return google_session.fresh()
+
+
+@pytest.fixture(scope="session")
+def fake_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where fake-gcs-server keeps objects as files."""
+    return tmp_path_factory.mktemp("gcs")
+
+
+@pytest.fixture(scope="session")
+def fake_url(fake_root: Path) -> Iterator[str]:
+    """fake-gcs-server."""
+    with fake_gcs(fake_root) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def emulator_url() -> Iterator[str]:
+    """gcp-storage-emulator."""
+    with storage_emulator() as url:
+        yield url

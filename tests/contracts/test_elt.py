@@ -31,10 +31,10 @@ from nyctaxi_etl.transform.clean import matches
 from nyctaxi_etl.transform.stream import stage
 from nyctaxi_etl.warehouses.base import table_columns
 from nyctaxi_etl.warehouses.ledger import clean_ledger_row
-from support.months import Row, stage_rows, trips
+from support.months import Row, stage_rows
 from support.places import PLACES, Place
 from support.published import raw_file
-from support.rules import PLAIN, RULED, UNSURE, in_words, ruled_by
+from support.rules import PLAIN, RULED, UNSURE, in_words, ruled, ruled_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -64,11 +64,6 @@ def old(place: Place, tmp_path: Path) -> dict[str, list[Row]]:
     put(place, staged(tmp_path, "2021-02", range(6, 9)), run_id="old")
     raw = monthly(JANUARY, range(6)) + monthly(FEBRUARY, range(6, 9))
     return {"trips": [row for row in raw if row[-2] != 0], "trips_raw": raw}
-
-
-def ruled(numbers: Sequence[int]) -> list[Row]:
-    """Return trips with 0, 1 or unknown passengers in turn."""
-    return [(*row, (0, 1, None)[row[0] % 3]) for row in trips(numbers)]
 
 
 def monthly(month: date, numbers: Sequence[int]) -> list[Row]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nyctaxi_etl.schema.columns import Column, Predicate, Rule
-from support.months import TRIPS
+from support.months import TRIPS, trips
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 NOBODY = Rule("nobody", Predicate("passengers", "=", 0), "drop", "Nobody pays.")
 # A column of a rule, as yellow and green have it.
 RULED = replace(TRIPS, columns=(*TRIPS.columns, Column("passengers", "count")), rules=(NOBODY,))
+
+
+def ruled(numbers: Sequence[int]) -> list[tuple[Any, ...]]:
+    """Return trips with 0, 1 or unknown passengers in turn."""
+    return [(*row, (0, 1, None)[row[0] % 3]) for row in trips(numbers)]
+
 
 PLAIN = [
     Predicate("passengers", "=", 1),
