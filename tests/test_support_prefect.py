@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
-
-import pytest
 
 from support.command import END_SECONDS
 from support.prefect import _KEEPER
@@ -26,9 +23,8 @@ time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("halted", [False, True])
-def test_the_server_ends_with_a_killed_session(tmp_path: Path, *, halted: bool) -> None:
-    """SIGKILL to the session leaves no server behind, though a test has halted it."""
+def test_the_server_ends_with_a_killed_session(tmp_path: Path) -> None:
+    """SIGKILL to the session leaves no server behind."""
     session = subprocess.Popen(
         [sys.executable, "-c", SESSION, _KEEPER], cwd=tmp_path, stdout=subprocess.PIPE, text=True
     )
@@ -36,10 +32,21 @@ def test_the_server_ends_with_a_killed_session(tmp_path: Path, *, halted: bool) 
     with session:
         server = int(session.stdout.readline())
         until(server, "sleep")  # the shell has become the program
-        if halted:
-            os.kill(server, signal.SIGSTOP)
         session.kill()
     until(server, "")
+
+
+def test_a_halted_server_ends() -> None:
+    """When its input is closed, though a test that failed has left it halted."""
+    with subprocess.Popen(["sh", "-c", _KEEPER, "keeper", "sleep", "600"], stdin=subprocess.PIPE) as server:
+        until(server.pid, "sleep")
+        server.send_signal(signal.SIGSTOP)
+        assert server.stdin is not None
+        server.stdin.close()
+        try:
+            assert server.wait(END_SECONDS) == -signal.SIGTERM
+        finally:
+            server.kill()
 
 
 def until(pid: int, name: str) -> None:
