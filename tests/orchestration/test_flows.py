@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from nyctaxi_etl.staging.files import StagedFile
     from support.prefect import PrefectServer
 
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
 
 
 @pytest.fixture

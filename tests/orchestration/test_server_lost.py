@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from nyctaxi_etl.orchestration.server.pulse import Pulse, server_pulse
+from nyctaxi_etl.orchestration.server import pulse
 from support.command import Done, start
 from support.ports import free_port
 from support.web import Fault, serving
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # 30 seconds are promised; a busy machine is slow besides.
 END_SECONDS = 60
-STOP_SECONDS = 15
+STOP_SECONDS = 30
 INGEST = ("ingest", "--color", "fhv", "--year", "2021", "--json", "--source")
 
 
@@ -86,20 +86,41 @@ def test_the_report_outlives_the_server(prefect_running: PrefectServer, tmp_path
     assert "ERROR" not in err
 
 
+class Clock:
+    """A clock that a test sets, and whose sleepers it wakes."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.asleep, self.awake = threading.Semaphore(0), threading.Semaphore(0)
+
+    def monotonic(self) -> float:
+        """Return the time."""
+        return self.now
+
+    def sleep(self, _seconds: float) -> None:
+        """Say that somebody sleeps, and sleep until woken."""
+        self.asleep.release()
+        self.awake.acquire()
+
+
 def test_a_pulse_is_asked_for_some_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that answers is there, one that has not answered for long enough is lost, not before."""
-    monkeypatch.setattr("nyctaxi_etl.orchestration.server.pulse.SILENT_SECONDS", 0.5)
-    monkeypatch.setattr("nyctaxi_etl.orchestration.server.pulse._ASK_SECONDS", 0.05)
-    answers = [True]
-    heart = Pulse(lambda: answers[0])
+    clock, answers = Clock(), [True]
+    monkeypatch.setattr(pulse, "time", clock)
+    heart = pulse.Pulse(lambda: answers[0])
     assert not heart.is_lost()
-    time.sleep(1)
-    assert not heart.is_lost()
-    answers[0] = False
-    end = time.monotonic() + STOP_SECONDS
-    while not heart.is_lost():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    assert clock.asleep.acquire(timeout=STOP_SECONDS)
+
+    def is_lost_at(seconds: float, *, answered: bool) -> bool:
+        clock.now, answers[0] = seconds, answered
+        clock.awake.release()
+        assert clock.asleep.acquire(timeout=STOP_SECONDS)
+        return heart.is_lost()
+
+    assert not is_lost_at(100, answered=True)
+    assert not is_lost_at(100 + pulse.SILENT_SECONDS, answered=False)
+    assert is_lost_at(101 + pulse.SILENT_SECONDS, answered=False)
+    assert not is_lost_at(200, answered=True)
 
 
 def test_the_pulse_of_a_server_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +129,7 @@ def test_the_pulse_of_a_server_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr("nyctaxi_etl.orchestration.server.pulse.SILENT_SECONDS", 0.5)
     with temporary_settings(updates={PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
-        heart = server_pulse()
+        heart = pulse.server_pulse()
         assert not heart.is_lost()
         time.sleep(1)
         assert heart.is_lost()

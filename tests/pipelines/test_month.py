@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from nyctaxi_etl.warehouses.base import Warehouse
 
 JANUARY, FEBRUARY, MARCH = (Partition(Color.FHV, Month(2021, number)) for number in (1, 2, 3))
-WAIT_SECONDS = 10
+WAIT_SECONDS = 30
 
 
 @pytest.fixture(autouse=True)

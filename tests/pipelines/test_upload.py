@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import shutil
 import signal
 from dataclasses import fields
@@ -212,16 +213,21 @@ def test_what_is_damaged_or_gone_is_put_again(damage: Any, folder: Path) -> None
 
 
 def test_two_years_unchanged_take_no_time(tmp_path: Path) -> None:
-    """24 months that are there: at most three seconds for all, with --direct, for the lake and for the warehouse."""
+    """24 months that are there: at most three seconds for all, with --direct, for the lake and for the warehouse.
+
+    Seconds of a processor: the clock's are decided by what else the machine does.
+    """
     for year in (2019, 2020):
         for number in range(1, 13):
             publish(tmp_path / "source", f"{year}-{number:02d}", 10, "B00001")
     years = ("--color", "fhv", "--year", "2019-2020", "--direct", "--json")
     for command in (("upload", *years, "--source", "source"), ("warehouse", *years)):
         assert nyctaxi(*command, folder=tmp_path).json["totals"]["outcomes"] == {"loaded": 24}
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         again = nyctaxi(*command, folder=tmp_path)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert again.json["totals"]["outcomes"] == {"unchanged": 24}
-        assert again.seconds < UNCHANGED_SECONDS
+        assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < UNCHANGED_SECONDS
 
 
 # What else a command does

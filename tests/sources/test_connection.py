@@ -72,10 +72,10 @@ def test_a_drip_over_an_encrypted_line_is_cut_off(
 
 def test_a_slow_line_is_no_drip(site: Site, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the floor or above nothing is cut; a floor of 0 cuts nothing."""
-    monkeypatch.setattr(pace, "FLOOR_SECONDS", 0.3)
+    monkeypatch.setattr(pace, "FLOOR_SECONDS", 1.0)
     publish(site.folder / CSV, b"x" * 120)
     site.always[CSV] = Fault(cut=0, drip=0.01)
-    assert fetch(source_of(site, CSV), JANUARY, into, floor=20).bytes == 120
+    assert fetch(source_of(site, CSV), JANUARY, into, floor=5).bytes == 120
     publish(site.folder / CSV, b"y" * 120, days_ago=0)
     assert fetch(source_of(site, CSV), JANUARY, into, floor=0).bytes == 120
     assert site.statuses == [200, 200]

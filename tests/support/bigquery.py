@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nyctaxi_etl.staging.files import StagedFile
 
 START_SECONDS = 60
-STOP_SECONDS = 20
+STOP_SECONDS = 60
 # Runs the server until standard input closes, which it also does when the test session is killed outright.
 _KEEPER = 'exec 3<&0 </dev/null; "$@" 3<&- & server=$!; read -r _ <&3; kill "$server"; wait "$server"'
 _IMPORT = "from duckdb_extensions import import_extension; import_extension('spatial')"

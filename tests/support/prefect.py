@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 START_SECONDS = 120
-STOP_SECONDS = 10
+STOP_SECONDS = 20
 # Task runs reach the server as events, a moment after they ended.
-SETTLE_SECONDS = 20
+SETTLE_SECONDS = 60
 QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "ERROR"}
 
 # Becomes the server, beside which a watcher stops it, a halted one too, when standard input closes: in the end, or when

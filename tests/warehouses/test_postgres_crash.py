@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 TABLE = "fhv_taxi_data"
 HALF = 30_000  # rows, of which a batch has about 20,000
 OLD, NEW, OTHER = ("old", 30), ("new", 2 * HALF), ("other", 20)
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
 
 @dataclass(frozen=True)
