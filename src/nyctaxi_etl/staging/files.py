@@ -19,7 +19,7 @@ from nyctaxi_etl.staging.damage import parquet_damage
 from nyctaxi_etl.staging.pages import rows_at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
     from pyarrow.parquet import ParquetFile
@@ -79,7 +79,7 @@ class StagedFile:
         with pa.OSFile(str(self.path)) as file, pa.ipc.open_stream(file) as reader:
             return reader.schema
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
+    def batches(self) -> Generator[pa.RecordBatch]:
         """Yield the rows, batch by batch. Raises ``CorruptFile`` for a damaged file of the lake's."""
         if _is_parquet(self.path):
             with _parquet(self.path) as file:

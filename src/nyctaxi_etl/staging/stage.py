@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
     import pyarrow as pa
@@ -33,7 +33,7 @@ class Stage(Protocol):
     def schema(self) -> pa.Schema:
         """The schema of the batches: the canonical columns that the published file has, in their dataset's order."""
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
+    def batches(self) -> Generator[pa.RecordBatch]:
         """Yield the rows, from the first again each time.
 
         Raises ``CorruptFile`` for damaged bytes; a month that is conformed meanwhile also ``SchemaDrift``,

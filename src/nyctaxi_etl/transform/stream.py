@@ -20,7 +20,7 @@ from nyctaxi_etl.transform.clean import Cleaned, clean
 from nyctaxi_etl.transform.identity import MAX_OUTSIDE_MONTH, Pickups, check_names, check_pickups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -140,7 +140,7 @@ class LiveStage:
         """The file of the rows set aside, if there are any."""
         return self._rejects if self._tally.rejected else None
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
+    def batches(self) -> Generator[pa.RecordBatch]:
         """Yield the rows to load, from the first; at the end the counts are checked.
 
         Raises ``CorruptFile`` for damaged bytes, ``SchemaDrift`` when too many rows can't be parsed, ``WrongFile`` when
