@@ -11,10 +11,9 @@ from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, get_type_hints
 
-from pydantic import SecretStr
-
 from nyctaxi_etl.core.pace import FLOOR_BYTES
 from nyctaxi_etl.core.partition import Color, Mode
+from nyctaxi_etl.core.secret import Secret
 from nyctaxi_etl.settings.commands import OPTIONS
 from nyctaxi_etl.sources.registry import SOURCE_NAMES, SOURCES
 
@@ -69,12 +68,12 @@ class Setting:
     @property
     def is_text(self) -> bool:
         """Tell whether any text may be its value, also one that was misread."""
-        return self.type in {str, Path, SecretStr}
+        return self.type in {str, Path, Secret}
 
     @property
     def default_text(self) -> str:
         """The default as the environment has it, empty for none."""
-        if isinstance(self.default, SecretStr):
+        if isinstance(self.default, Secret):
             return self.default.get_secret_value()
         return str(self.default).lower() if self.type is bool else str(self.default)
 
@@ -188,7 +187,7 @@ class Settings:
     )
     postgres_port: int = _row(5432, "Port of the block.", low=1, high=65535)
     postgres_user: str = _row("", "User of the block.")
-    postgres_password: SecretStr = _row(SecretStr(""), "Password of the block; kept as a secret.")
+    postgres_password: Secret = _row(Secret(""), "Password of the block; kept as a secret.")
     postgres_database: str = _row("", "Database of the block.")
     postgres_sslmode: str = _row("", "TLS of the block, as libpq names it: require, verify-full, ...")
 
@@ -197,7 +196,7 @@ class Settings:
         "Service account of the block gcp-credentials: its JSON file.",
         section="Google Cloud: the blocks gcp-credentials, gcs-bucket and bigquery-warehouse",
     )
-    gcp_credentials_json: SecretStr = _row(SecretStr(""), "The same as JSON itself; kept as a secret.")
+    gcp_credentials_json: Secret = _row(Secret(""), "The same as JSON itself; kept as a secret.")
     gcp_project: str = _row("", "Google Cloud project; by itself, with the machine's own credentials.")
     gcs_bucket: str = _row("", "Bucket of the block gcs-bucket, without gs://.")
     gcs_prefix: str = _row("", "Folder in the bucket that the lake is in.")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from nyctaxi_etl.core.errors import UsageError
+from nyctaxi_etl.core.secret import Secret
 from nyctaxi_etl.settings.declared import SETTINGS, Settings
 from nyctaxi_etl.settings.dotenv_file import misreadings
 
@@ -95,8 +96,10 @@ def _read(rows: Iterable[Setting]) -> dict[str, Any]:
 
 
 def _checked_type(row: Setting) -> Any:
-    from pydantic import AfterValidator, Field
+    from pydantic import AfterValidator, Field, PlainValidator
 
+    if row.type is Secret:
+        return Annotated[Any, PlainValidator(lambda text: text if isinstance(text, Secret) else Secret(text))]
     checks = [AfterValidator(row.check)] if row.check else []
     return Annotated[row.type, Field(ge=row.low, le=row.high), *checks]
 

@@ -79,7 +79,7 @@ def postgres_block(settings: Settings) -> SqlAlchemyConnector:
     components = ConnectionComponents(
         driver="postgresql+psycopg",
         username=settings.postgres_user,
-        password=settings.postgres_password if settings.postgres_password.get_secret_value() else None,
+        password=settings.postgres_password.get_secret_value() or None,
         host=settings.postgres_host,
         port=settings.postgres_port,
         database=settings.postgres_database,

@@ -109,10 +109,6 @@ def _insert_staged(connection: duckdb.DuckDBPyConnection, table: str, staged: St
     month, path = staged.partition.month, DIALECT.quote(table)
     connection.execute(delete_month(DIALECT, path, month))
     schema, errors = staged.schema, list[BaseException]()
-    if not staged.rows_expected:
-        # Its rows are being conformed by two threads of ours. A second one of DuckDB's would hold another row group in
-        # memory, and wait for them.
-        connection.execute("SET threads = 1")
     reader = pa.RecordBatchReader.from_batches(schema, _batches(staged, errors, copy_context()))
     connection.register(_STAGED, reader)
     try:

@@ -6,8 +6,6 @@ The long part, the COPY, touches no table that anyone reads. What others wait fo
 from __future__ import annotations
 
 import secrets
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgpq import ArrowToPostgresBinaryEncoder
@@ -30,7 +28,7 @@ from nyctaxi_etl.warehouses.postgres.sql import (
 from nyctaxi_etl.warehouses.sql import insert_month
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from nyctaxi_etl.core.partition import Partition
     from nyctaxi_etl.schema.columns import Dataset
@@ -76,29 +74,12 @@ def copy_staged(cursor: Cursor, new: NewPartition, staged: Stage) -> int:
     with cursor.copy(statement.encode()) as copy:
         copy.write(encoder.write_header())
         done = 0
-        for rows, encoded in _encoded_ahead(staged, encoder):
-            copy.write(encoded)
-            done += rows
+        for batch in staged.batches():
+            copy.write(encoder.write_batch(batch))
+            done += batch.num_rows
             tell(Event(str(staged.partition), "load", done, staged.rows_expected))
         copy.write(encoder.finish())
     return cursor.rowcount
-
-
-def _encoded_ahead(staged: Stage, encoder: ArrowToPostgresBinaryEncoder) -> Iterator[tuple[int, bytes]]:
-    """Yield each batch as Postgres takes it, with its number of rows; the next one is encoded meanwhile.
-
-    Sending waits for the server, which takes as long to write a batch as we take to conform and encode one.
-    """
-
-    def encode() -> tuple[int, bytes] | None:
-        batch = next(batches, None)
-        return None if batch is None else (batch.num_rows, encoder.write_batch(batch))
-
-    with closing(staged.batches()) as batches, ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(encode)
-        while (encoded := coming.result()) is not None:
-            coming = thread.submit(encode)
-            yield encoded
 
 
 def insert_clean(
