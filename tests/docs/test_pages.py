@@ -35,7 +35,7 @@ def test_every_column_of_the_ledger_is_told() -> None:
 def test_every_room_is_on_the_map() -> None:
     """CONTRIBUTING has a line for each room of the package, and for no other."""
     told = [re.findall(r"[a-z_]+(?:/|\.py)", row[0]) for row in rows(ROOT / "CONTRIBUTING.md")]
-    rooms = {f"{path.name}/" for path in SOURCE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    rooms = {f"{path.name}/" for path in SOURCE.iterdir() if (path / "__init__.py").is_file()}
     modules = {path.name for path in SOURCE.glob("*.py") if not path.name.startswith("__")}
     assert {name for names in told for name in names} == rooms | modules
 

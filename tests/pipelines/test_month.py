@@ -219,7 +219,7 @@ def test_a_load_is_tried_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(attempts) == ATTEMPTS
     assert events[-1].step == "loaded"
     notes = [event.note for event in events if event.step == "load" and event.note]
-    assert notes == ["fhv/2021-01: held by another. Trying again."] * (ATTEMPTS - 1)
+    assert notes == ["fhv/2021-01: held by another. Trying again in 0 s."] * (ATTEMPTS - 1)
 
 
 def test_a_load_that_never_succeeds(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

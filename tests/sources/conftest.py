@@ -7,13 +7,13 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-import stamina
 
 from nyctaxi_etl.sources.download import ATTEMPTS
 from support.january import (
     january_bodies,
     publish,
 )
+from support.loopback import alone_with_the_loopback
 from support.web import Site, serving
 
 if TYPE_CHECKING:
@@ -24,12 +24,8 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def _alone_with_the_loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No pause between attempts, and no proxy of the machine's in between."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    stamina.set_testing(True, attempts=ATTEMPTS)
-    yield
-    stamina.set_testing(False)
+    with alone_with_the_loopback(monkeypatch, ATTEMPTS):
+        yield
 
 
 @pytest.fixture

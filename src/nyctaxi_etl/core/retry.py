@@ -20,15 +20,17 @@ def with_retries(
     attempts: int,
     longest_pause: float,
     say: Callable[[str], None],
+    pause_after: Callable[[Exception], bool | float] | None = None,
 ) -> Result:
     """Return ``work(attempt)``, tried again while it raises ``Transient``; ``say`` is told why, and after which pause.
 
-    Attempts count from 1. Pauses grow from a second to ``longest_pause`` seconds, unless the server says how long.
-    Raises the last attempt's ``Transient``, and any other error at once.
+    Attempts count from 1. Pauses grow from a second to ``longest_pause`` seconds, unless ``pause_after`` says otherwise
+    of an error: ``True`` for one that grows, ``False`` for no attempt, or seconds. Left out, it is what a server asks
+    for. Raises the last attempt's ``Transient``, and any other error at once.
     """
     import stamina
 
-    pauses = Pauses()
+    pauses = pause_after or Pauses()
     growing = stamina.retry_context(
         pauses, attempts, timeout=None, wait_initial=1.0, wait_max=longest_pause, wait_jitter=1.0
     )

@@ -16,12 +16,12 @@ from prefect.tasks import exponential_backoff
 from nyctaxi_etl.core.amounts import size
 from nyctaxi_etl.core.errors import Transient
 from nyctaxi_etl.core.partition import Partition, RawFile  # noqa: TC001 - as above
+from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.core.retry import may_pass
 from nyctaxi_etl.orchestration.connections import lake_of, warehouse_of
 from nyctaxi_etl.pipelines import ingest, load, upload
 from nyctaxi_etl.pipelines.destination import replace_month
 from nyctaxi_etl.pipelines.job import Job, Origin, Steps
-from nyctaxi_etl.pipelines.month import tell_retry
 from nyctaxi_etl.settings.commands import INGEST, UPLOAD, WAREHOUSE, Command
 from nyctaxi_etl.staging.files import StagedFile  # noqa: TC001 - as above
 from nyctaxi_etl.warehouses.base import Capabilities  # noqa: TC001 - as above
@@ -48,7 +48,7 @@ def _telling_retry(step: str, partition: Partition) -> Iterator[None]:
         yield
     except Transient as error:
         if runtime.task_run.run_count <= _RETRIES and may_pass(error):
-            tell_retry(partition, step, error)
+            tell(Event(str(partition), step, note=f"{error.message} Trying again."))
         raise
 
 

@@ -6,7 +6,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from nyctaxi_etl.core.errors import Bug, CorruptFile, NotPublished, NycTaxiError, Transient, UsageError
+from nyctaxi_etl.core import retry
+from nyctaxi_etl.core.errors import Bug, CorruptFile, NotPublished, NycTaxiError, UsageError
 from nyctaxi_etl.core.progress import Event, tell
 from nyctaxi_etl.core.report import Failure, LoadReport, PartitionResult, Replaced
 from nyctaxi_etl.core.retry import may_pass
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from nyctaxi_etl.pipelines.job import Job, Origin, Plan
 
 ATTEMPTS = 4
+LONGEST_PAUSE_SECONDS = 5.0
 
 Result = TypeVar("Result")
 
@@ -103,27 +105,15 @@ def _failed(blank: PartitionResult, error: NycTaxiError) -> PartitionResult:
 
 
 def with_retries(step: str, work: Callable[..., Result], job: Job, item: OfMonth, *rest: Any) -> Result:
-    """Return ``work(job, item, *rest)``, tried again with growing pauses while it raises ``Transient``.
+    """Return ``work(job, item, *rest)``, tried again while it may pass: see ``core.retry``.
 
     Says so meanwhile, as ``step`` of the item's month.
     """
-    import stamina
 
-    for attempt in stamina.retry_context(on=may_pass, attempts=ATTEMPTS, timeout=None):
-        with attempt:
-            try:
-                return work(job, item, *rest)
-            except Transient as error:
-                if attempt.num < ATTEMPTS and may_pass(error):
-                    tell_retry(item.partition, step, error)
-                raise
-    message = f"{item.partition}: no attempt was made."  # a deactivated stamina still makes one
-    raise Transient(message)
+    def say(note: str) -> None:
+        tell(Event(str(item.partition), step, note=note))
 
-
-def tell_retry(partition: Partition, step: str, error: Transient) -> None:
-    """Say why a step is tried again."""
-    tell(Event(str(partition), step, note=f"{error.message} Trying again."))
+    return retry.with_retries(lambda _attempt: work(job, item, *rest), ATTEMPTS, LONGEST_PAUSE_SECONDS, say, may_pass)
 
 
 def report_of(command: str, job: Job, results: Sequence[PartitionResult]) -> LoadReport:

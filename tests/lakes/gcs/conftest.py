@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-import stamina
 
 from nyctaxi_etl.lakes.gcs_upload import ATTEMPTS
 from support.bucket_place import (
@@ -15,6 +14,7 @@ from support.bucket_place import (
     place_at,
 )
 from support.lake_files import noise
+from support.loopback import alone_with_the_loopback
 from support.proxy import gate
 
 if TYPE_CHECKING:
@@ -25,12 +25,8 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def _alone_with_the_loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No pause between attempts, and no proxy of the machine's in between."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    stamina.set_testing(True, attempts=ATTEMPTS)
-    yield
-    stamina.set_testing(False)
+    with alone_with_the_loopback(monkeypatch, ATTEMPTS):
+        yield
 
 
 @pytest.fixture
